@@ -398,7 +398,12 @@ class Daemon:
         }
         if direct is not None:
             self._listener = Listener(
-                direct, identity=self.identity, heard=self._woken, look=self._tick.bell.set, asked=stacks.bell.set
+                direct,
+                identity=self.identity,
+                heard=self._woken,
+                look=self._tick.bell.set,
+                wakeup=self._resumer.bell.set,
+                asked=stacks.bell.set,
             )
             loops["listener"] = self._listener.run
         return loops
@@ -520,8 +525,8 @@ class Daemon:
             self._advancer.bell.set()
         if may_resume(ended):
             self._resumer.bell.set()
-        if self._relay:
-            self._relay.ended(len(ended), is_behind=self._worker.is_behind)
+        if self._relay and (told := sum(e.ending.suspended is None for e in ended)):  # a suspension is no event
+            self._relay.ended(told, is_behind=self._worker.is_behind)
 
     def _return_strays(self, strays: list[HeldClaim]) -> None:
         self._in_flight.revoke(stray.fence for stray in strays)

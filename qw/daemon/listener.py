@@ -22,7 +22,7 @@ class Listener:
     """``heard`` is called for lanes that got tasks, ``look`` when notifications may have been missed or polling is
     due.
 
-    ``asked`` is called when the stack of one of this worker's tasks is requested.
+    ``wakeup`` is called when a task was signalled, ``asked`` when the stack of one of this worker's tasks is requested.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class Listener:
         identity: Callable[[], int],
         heard: Callable[[list[Lane]], None],
         look: Callable[[], None],
+        wakeup: Callable[[], None],
         asked: Callable[[], None],
     ) -> None:
         self._url = url
         self._identity = identity
         self._heard = heard
         self._look = look
+        self._wakeup = wakeup
         self._asked = asked
         self._line: asyncio.Timeout | None = None
         self.listening = asyncio.Event()
@@ -76,5 +78,7 @@ class Listener:
             case Channel.STACK:
                 if payload == str(self._identity()):
                     self._asked()
-            case Channel.CANCEL | Channel.WAKEUP:
+            case Channel.WAKEUP:
+                self._wakeup()
+            case Channel.CANCEL:
                 self._look()
