@@ -1,9 +1,12 @@
 -- Checkpoints of tasks: completed steps, and the waits of handlers. Suspended attempts are ended in claim.sql.
 
 -- name: settle
--- Close the checkpoints of a task whose waits have ended; return all, in the order in which the handler reached them.
-select task_id, branch, name, occurrence, kind, place, fence, due_at, child_id, outcome, value, error, at, ended_at
-  from qw.checkpoints_now(%(id)s::uuid)
+-- Close the checkpoints of a task whose waits have ended; return all, in the order in which the handler reached them,
+-- each with the names of the signals that were unread before. Without checkpoints: one row of nulls.
+select u.names, c.task_id, c.branch, c.name, c.occurrence, c.kind, c.place, c.fence, c.due_at, c.child_id, c.outcome,
+       c.value, c.error, c.at, c.ended_at
+  from (select array(select distinct s.name from qw.task_signal s where s.task_id = %(id)s::uuid) as names) u
+  left join qw.checkpoints_now(%(id)s::uuid) c on true
 
 -- name: of_task
 -- The checkpoints of a task by time, for display. Closes none.

@@ -174,18 +174,24 @@ select fence from gone
 
 -- name: suspend
 -- End attempts that wait for a time (null: without end), a signal or a called task. Their retries and crashes are
--- reset, because the handler made progress. The awaited checkpoints, in separate arrays, get the fence of the attempt.
--- Returns the fences that still held their task.
+-- reset, because the handler made progress. The awaited checkpoints, in separate arrays, get the fence of the attempt;
+-- an attempt with a *kind* begins to wait for a new one, for *delay*. Returns the fences that still held their task.
 with gone as materialized (
   delete from qw.running r
    using unnest(
      %(ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::integer[], %(untils)s::timestamptz[], %(most_opens)s::integer[],
-     %(reasons)s::text[]) as g (id, fence, attempt, until, most_open, reason)
+     %(reasons)s::text[], %(kinds)s::text[], %(new_names)s::text[], %(new_occurrences)s::integer[], %(places)s::float8[],
+     %(delays)s::interval[])
+     as g (id, fence, attempt, until, most_open, reason, kind, name, occurrence, place, delay)
    where r.task_id = g.id and r.fence = g.fence
-  returning r.task_id, r.fence, g.attempt, r.queue, r.priority, g.until, g.most_open, g.reason
+  returning r.task_id, r.fence, g.attempt, r.queue, r.priority, g.most_open, g.reason, g.kind, g.name, g.occurrence,
+            g.place, case when g.kind is null then g.until else statement_timestamp() + g.delay end as until
 ), scheduled as (
   insert into qw.scheduled (task_id, run_at, queue, priority, attempt, reason, fence, most_open)
   select task_id, coalesce(until, 'infinity'), queue, priority, attempt, reason, fence, most_open from gone
+), begun as (
+  insert into qw.checkpoint (task_id, name, occurrence, kind, place, fence, due_at)
+  select task_id, name, occurrence, kind, place, fence, until from gone where kind is not null
 ), awaited as (
   update qw.checkpoint c set fence = g.fence
     from gone g, unnest(%(of_ids)s::uuid[], %(branches)s::text[], %(names)s::text[], %(occurrences)s::integer[])

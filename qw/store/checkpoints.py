@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-from psycopg.rows import kwargs_row
 
 from qw import sql
 from qw.core.errors import Conflict
@@ -21,16 +20,22 @@ if TYPE_CHECKING:
     from qw.core.why import Awaited
 
 _SQL = sql.statements("checkpoint")
+_COLUMNS = [field.name for field in fields(Checkpoint)]
 
 
-async def now(conn: Connection, id: UUID) -> list[Checkpoint]:
-    """Close the checkpoints of a task whose waits have ended, then return all, by branch and place."""
-    return await _read(conn, "settle", {"id": id})
+async def now(conn: Connection, id: UUID) -> tuple[list[Checkpoint], frozenset[str]]:
+    """Close the checkpoints of a task whose waits have ended, then return all, by branch and place.
+
+    Also return the names of the signals that the task had received and not read before.
+    """
+    rows = await _rows(conn, "settle", {"id": id})
+    return [_checkpoint(row) for _, *row in rows if row[0] is not None], frozenset(rows[0][0])
 
 
 async def of_task(conn: Connection, id: UUID) -> list[Checkpoint]:
     """Return the checkpoints of a task without closing any, oldest first."""
-    return await _read(conn, "of_task", {"id": id})
+    rows = await (await query(conn, _SQL["of_task"], {"id": id})).fetchall()
+    return [_checkpoint(row) for row in rows]
 
 
 async def keep(conn: Connection, id: UUID, fence: int, key: CheckpointKey, *, place: float, value: Json) -> bool:
@@ -95,10 +100,10 @@ async def _begin(
         "delay": delay,
         "child": child,
     }
-    checkpoint = await _read(conn, "begin_wait", params)
-    if not checkpoint:
+    rows = await _rows(conn, "begin_wait", params)
+    if not rows:
         raise _lost(id)
-    return checkpoint[0]
+    return _checkpoint(rows[0])
 
 
 async def awaited(conn: Connection, id: UUID, *, limit: int) -> list[Awaited]:
@@ -137,15 +142,15 @@ async def resume(conn: Connection, *, limit: int) -> tuple[int, list[Lane]]:
     return taken, list(map(Lane, queues or (), priorities or ()))
 
 
-async def _read(conn: Connection, name: str, params: dict[str, Any]) -> list[Checkpoint]:
-    async with conn.cursor(row_factory=kwargs_row(_checkpoint), binary=True) as cursor:
-        is_hot = name != "of_task" and conn.prepare_threshold is not None  # a pooler: nothing is prepared
-        await cursor.execute(_SQL[name], params, prepare=is_hot)
-        return await cursor.fetchall()
+async def _rows(conn: Connection, name: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a statement of handlers: prepared, unless there is a pooler. Its functions set the planner guards."""
+    is_prepared = conn.prepare_threshold is not None
+    return await (await conn.execute(_SQL[name], params, prepare=is_prepared, binary=True)).fetchall()
 
 
-def _checkpoint(**fields: Any) -> Checkpoint:
-    return Checkpoint(**{**fields, "kind": CheckpointKind(fields["kind"])})
+def _checkpoint(row: Sequence[Any]) -> Checkpoint:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    return Checkpoint(**{**values, "kind": CheckpointKind(values["kind"])})
 
 
 def _lost(id: UUID) -> Conflict:

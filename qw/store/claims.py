@@ -165,6 +165,7 @@ def _endings(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
 
 def _suspensions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
     suspended = [(e, e.ending.suspended) for e in ended if e.ending.suspended is not None]
+    begun = [s.new for _, s in suspended]
     waits = [(e.id, wait.key) for e, s in suspended for wait in s.waits if wait.fence != e.fence]
     return {
         "ids": arrays.uuids(e.id for e, _ in suspended),
@@ -173,6 +174,11 @@ def _suspensions(ended: Sequence[EndedAttempt]) -> dict[str, Any]:
         "untils": [s.until for _, s in suspended],
         "most_opens": arrays.integers(s.most_open for _, s in suspended),
         "reasons": arrays.texts(e.ending.reason for e, _ in suspended),
+        "kinds": arrays.texts(new.kind.value if new else None for new in begun),
+        "new_names": arrays.texts(new.key.name if new else None for new in begun),
+        "new_occurrences": arrays.integers(new.key.occurrence if new else None for new in begun),
+        "places": arrays.floats(new.place if new else None for new in begun),
+        "delays": [new.delay if new else None for new in begun],
         "of_ids": arrays.uuids(id for id, _ in waits),
         "branches": arrays.texts(key.branch for _, key in waits),
         "names": arrays.texts(key.name for _, key in waits),

@@ -196,6 +196,44 @@ async def test_a_signal_between_the_wait_and_the_suspension_resumes_it(url: str)
         assert (await it.task(id)).result == 5
 
 
+async def test_a_wait_that_begins_with_the_suspension_sees_the_signals_before_it(url: str) -> None:
+    async def body(context: Context) -> Any:
+        await context.sleep("nap", DAY)
+        try:
+            return await context.wait_signal("go", timeout=DAY)
+        finally:
+            if context.attempt == 2:
+                stored = await checkpoints.of_task(it.conn, context.task_id)
+                assert [one.name for one in stored] == ["nap"]
+                await checkpoints.signal(it.conn, context.task_id, "go", 5, by=None)
+                await checkpoints.resume(it.conn, limit=10)
+
+    async with rig(url, handling(body)) as it:
+        [id] = await it.start(new_task("t"))
+        await it.pass_time(DAY)
+
+        assert (await it.task(id)).result == 5
+        assert [one.outcome for one in await checkpoints.of_task(it.conn, id)] == ["completed", "completed"]
+
+
+async def test_a_wait_that_begins_with_the_suspension_has_its_timeout(url: str) -> None:
+    async def body(context: Context) -> str:
+        await context.sleep("nap", DAY)
+        try:
+            await context.wait_signal("go", timeout=DAY)
+        except TimedOut as error:
+            return str(error)
+        return "signalled"
+
+    async with rig(url, handling(body)) as it:
+        [id] = await it.start(new_task("t"))
+        await it.pass_time(DAY)
+        assert await it.why(id) == ["waits_for_signal"]
+        await it.pass_time(DAY)
+
+        assert (await it.task(id)).result == "signal go did not come within 1d"
+
+
 async def test_a_child_that_ends_before_the_wait_is_stored_resumes_its_caller(url: str) -> None:
     async def body(context: Context) -> Any:
         try:

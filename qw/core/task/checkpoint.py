@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -67,17 +67,36 @@ class Checkpoint:
         return self.outcome is None
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewWait:
+    """A sleep or a wait for a signal that is stored with the end of its attempt. ``delay``: its length or timeout."""
+
+    key: CheckpointKey
+    kind: CheckpointKind
+    place: float
+    delay: timedelta | None
+    child_id: None = None
+
+
 class Suspend(BaseException):
-    """Raised to end an attempt that waits for open checkpoints, after which the handler runs again.
+    """Raised to end an attempt that waits, after which the handler runs again.
 
     Derived from BaseException, so that ``except Exception`` in a handler does not catch it, like a cancellation.
-    ``needs_all``: wait until all checkpoints have ended (or one failed), else until one has.
+    ``needs_all``: wait until all checkpoints have ended (or one failed), else until one has. ``new``: the wait that
+    begins with the end of the attempt, instead of *waits*.
     """
 
-    def __init__(self, waits: Sequence[Checkpoint], *, needs_all: bool = False) -> None:
+    def __init__(
+        self, waits: Sequence[Checkpoint] = (), *, needs_all: bool = False, new: NewWait | None = None
+    ) -> None:
         self.waits = tuple(waits)
         self.needs_all = needs_all
+        self.new = new
         super().__init__()
+
+    @property
+    def first(self) -> Checkpoint | NewWait:
+        return self.new or self.waits[0]
 
 
 def together(suspends: Sequence[Suspend]) -> Suspend:
@@ -88,7 +107,7 @@ def together(suspends: Sequence[Suspend]) -> Suspend:
     return Suspend(list(waits.values()))
 
 
-def waits_for(waits: Sequence[Checkpoint]) -> str:
+def waits_for(waits: Sequence[Checkpoint | NewWait]) -> str:
     """Describe in a few words what a suspended task waits for."""
     first = waits[0]
     text = {

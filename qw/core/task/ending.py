@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
 from qw.core.backoff import backoff_seconds
-from qw.core.task.checkpoint import Checkpoint, CheckpointKind, waits_for
+from qw.core.task.checkpoint import Checkpoint, CheckpointKind, NewWait, waits_for
 from qw.core.task.error_kind import CANCELLED, CRASH, INVALID, LOST, kind_of, matches
 from qw.core.task.payload import Json
 from qw.core.task.task import Backoff, Policy, Status
@@ -70,11 +70,13 @@ class Snoozed:
 class Suspended:
     """The handler waits for open checkpoints and runs again when one has ended, or with ``needs_all`` when all have.
 
-    Resets the counts of retries and crashes, because the handler made progress.
+    ``new``: the only wait, which begins now. Resets the counts of retries and crashes, because the handler made
+    progress.
     """
 
-    waits: Sequence[Checkpoint]
+    waits: Sequence[Checkpoint] = ()
     needs_all: bool = False
+    new: NewWait | None = None
 
     @property
     def until(self) -> datetime | None:
@@ -84,11 +86,15 @@ class Suspended:
     @property
     def most_open(self) -> int:
         """How many checkpoints may still be open when the task continues."""
-        return 0 if self.needs_all else len(self.waits) - 1
+        return 0 if self.needs_all or self.new else len(self.waits) - 1
 
     @property
     def needs_only_time(self) -> bool:
-        return all(wait.kind is CheckpointKind.SLEEP for wait in self.waits)
+        return all(wait.kind is CheckpointKind.SLEEP for wait in self.all_waits)
+
+    @property
+    def all_waits(self) -> Sequence[Checkpoint | NewWait]:
+        return self.waits if self.new is None else [self.new]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +174,7 @@ def end(outcome: Outcome, *, retries: int, crashes: int, policy: Policy, chance:
             return Ending(status=Status.CANCELLED, retries=retries, crashes=crashes, error=reason, kind=CANCELLED)
         case Snoozed(delay=delay, reason=reason):
             return Ending(status=waiting, retries=retries, crashes=crashes, delay=delay, reason=reason)
-        case Suspended(waits=waits):
+        case Suspended(all_waits=waits):
             return Ending(Status.PENDING, 0, 0, reason=waits_for(waits), suspended=outcome)
         case LeftToOthers(error=error, after=pause):
             why = None if pause is None else "misfit"

@@ -74,7 +74,7 @@ def error_outcome(error: BaseException) -> Failed | Snoozed | Suspended:
     suspends = [inner for inner in errors if isinstance(inner, Suspend)]
     if suspends and len(suspends) == len(errors):
         suspend = together(suspends)
-        return Suspended(waits=suspend.waits, needs_all=suspend.needs_all)
+        return Suspended(waits=suspend.waits, needs_all=suspend.needs_all, new=suspend.new)
     errors = [inner for inner in errors if not isinstance(inner, Suspend)]
     rejected = [inner for inner in errors if isinstance(inner, Reject) and not isinstance(inner, Misfit)]
     snoozed = [inner for inner in errors if isinstance(inner, Snooze)]

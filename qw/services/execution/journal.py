@@ -22,9 +22,10 @@ import orjson
 
 from qw.core.errors import Conflict, Invalid
 from qw.core.task import Claim, NewTask
-from qw.core.task.checkpoint import Checkpoint, CheckpointKey, CheckpointKind, Suspend
+from qw.core.task.checkpoint import Checkpoint, CheckpointKey, CheckpointKind, NewWait, Suspend
 from qw.core.task.ending import Completed, Failed, Outcome
 from qw.core.task.payload import MAX_RESULT, Json, NotPlain, ResultTooLarge, clean, clean_text
+from qw.services.execution.in_flight import running_claim
 from qw.services.side_thread import returned, start_thread
 from qw.store import checkpoints
 
@@ -73,7 +74,8 @@ class Journal:
         self._claim = claim
         self._pool = pool
         self._known: dict[CheckpointKey, Checkpoint] = {}
-        self._is_read = False
+        self._is_read = claim.attempt == 1  # the first attempt finds none
+        self._unread: frozenset[str] | None = None  # names of the signals that had arrived; None: unknown
         self._reading = asyncio.Lock()
         self._uses: Counter[tuple[str, str]] = Counter()
         self._users: dict[tuple[str, str], asyncio.Task[Any] | None] = {}
@@ -137,7 +139,7 @@ class Journal:
 
     async def _read(self) -> None:
         async with self._pool.connection() as conn:
-            found = await checkpoints.now(conn, self._claim.id)
+            found, self._unread = await checkpoints.now(conn, self._claim.id)
         self._known = {one.key: one for one in found}
         places: dict[str, list[float]] = defaultdict(list)
         for one in found:
@@ -154,13 +156,15 @@ class Journal:
             if await checkpoints.keep(conn, id, fence, entry.key, place=entry.place, value=value):
                 return value
             # already stored, by a commit whose reply was lost
-            found = {one.key: one for one in await checkpoints.now(conn, id)}
+            found = {one.key: one for one in (await checkpoints.now(conn, id))[0]}
         return found[entry.key].value if entry.key in found else value
 
     async def wait(self, entry: JournalEntry, kind: CheckpointKind, delay: timedelta | None) -> Checkpoint:
         """Return the checkpoint of an ended wait; begin the wait if it is new. Raise Suspend until it has ended."""
         checkpoint = entry.known
         if checkpoint is None:
+            if self._may_wait_later(entry, kind, delay):
+                raise self.suspend(Suspend(new=NewWait(key=entry.key, kind=kind, place=entry.place, delay=delay)))
             id, fence = self._claim.id, self._claim.fence
             async with self._pool.connection() as conn:
                 checkpoint = await checkpoints.begin_wait(
@@ -170,6 +174,17 @@ class Journal:
             raise self.suspend(Suspend([checkpoint]))
         self.has_stored_failure |= checkpoint.outcome != "completed"
         return checkpoint
+
+    def _may_wait_later(self, entry: JournalEntry, kind: CheckpointKind, delay: timedelta | None) -> bool:
+        """Whether a new wait may begin with the end of the attempt, which takes a statement less.
+
+        Not in a branch or an asyncio task of the handler's own, where other code may run on for long, and not if the
+        wait may have ended already.
+        """
+        holding = running_claim.get()
+        if entry.key.branch or holding is None or holding.task is not asyncio.current_task() or delay == timedelta(0):
+            return False
+        return kind is CheckpointKind.SLEEP or (self._unread is not None and entry.key.name not in self._unread)
 
     async def after(self, ids: Sequence[UUID]) -> list[Checkpoint]:
         """Return the checkpoints of waits for other tasks, open or not."""
@@ -215,7 +230,7 @@ class Journal:
             return replace(outcome, final=True)
         if self.suspended is None or not isinstance(outcome, Completed):
             return outcome
-        first = self.suspended.waits[0]
+        first = self.suspended.first
         text = (
             f"the handler caught the exception that suspends it, at {first.kind} {first.key}; let it pass, as"
             " 'except Exception' does and a bare 'except' does not"
