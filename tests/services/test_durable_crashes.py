@@ -108,8 +108,9 @@ class World:
         """Claim what is ready and run it. An attempt whose worker died writes nothing; the rescuer ends it."""
         await self.shop.claim()
         async with asyncio.timeout(60):
-            while any(holding.state != "ending" for holding in self.shop.in_flight):
-                await asyncio.sleep(0)
+            # not until their states say "ending": the text of an error is read in a thread after that
+            while len(self.shop.outcomes) < len(self.shop.in_flight):
+                await asyncio.sleep(0.001)
         dead = {ended.fence for ended in self.shop.outcomes._pending if "Killed" in (ended.ending.error or "")}
         killed = [ended for ended in self.shop.outcomes._pending if ended.fence in dead]
         for ended in killed:
