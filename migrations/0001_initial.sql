@@ -695,6 +695,7 @@ create table qw.run (
   input        jsonb not null,
   output       jsonb,
   error        text,
+  error_kind   text,         -- kind of the error of the step that ended the run
   cancel_asked boolean not null default false,
   key          text,         -- runs with the same key share a limit; null: no limit
   deadline     timestamptz,
@@ -1859,7 +1860,8 @@ declare
   undoing text;
 begin
   loop
-    update qw.run r set status = 'running', detail = 'compensating', error = null, output = null, finished_at = null
+    update qw.run r
+       set status = 'running', detail = 'compensating', error = null, error_kind = null, output = null, finished_at = null
      where r.id = of_run and r.status = 'failed' returning r.parent_id into parent;
     exit when parent is null;
     update qw.run_item i set status = 'running'

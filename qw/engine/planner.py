@@ -253,16 +253,17 @@ class _Rows:
             status=RunStatus.RUNNING,
             detail=None if run.detail == QUEUED else run.detail,
             error=run.error,
+            error_kind=run.error_kind,
             output=run.output,
             cancel_asked=value.cancel_asked,
             deadline=self._deadline(),
         )
         for action in actions:
             if isinstance(action, Mark):
-                row = replace(row, detail=action.detail, error=_clean(action.error))
+                row = replace(row, detail=action.detail, error=_clean(action.error), error_kind=action.error_kind)
             elif isinstance(action, Finish):
                 row = replace(row, status=action.status, detail=action.detail, error=_clean(action.error))
-                row = replace(row, output=action.output)
+                row = replace(row, error_kind=action.error_kind, output=action.output)
         return row
 
     def _deadline(self) -> datetime | None:
@@ -278,8 +279,8 @@ class _Rows:
 
 
 def _differs(row: RunRow, run: StoredRun) -> bool:
-    now = (row.status, row.detail, row.error, row.output, row.cancel_asked, row.deadline)
-    return now != (run.status, run.detail, run.error, run.output, run.cancel_asked, run.deadline)
+    now = (row.status, row.detail, row.error, row.error_kind, row.output, row.cancel_asked, row.deadline)
+    return now != (run.status, run.detail, run.error, run.error_kind, run.output, run.cancel_asked, run.deadline)
 
 
 def _clean(text: str | None) -> str | None:

@@ -65,6 +65,7 @@ class Case:
             status=run.status,
             detail=run.detail,
             error=run.error,
+            error_kind=run.error_kind,
             cancel_asked=run.cancel_asked or "cancel" in self.asks,
             undo_asked="undo" in self.asks,
             deadline=run.deadline,

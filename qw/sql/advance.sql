@@ -153,7 +153,7 @@ with ended_tasks as (
    where i.run_id = any(%(runs)s::uuid[]) and i.status = 'running' and c.id = i.child_id and c.finished_at is not null
      and (i.step not like 'compensate:%%' or c.status = 'failed')
   returning i.run_id, i.step, i.item, i.status, coalesce(c.error, c.status) as error,
-            case c.status when 'failed' then 'workflow' else c.status end as error_kind
+            case c.status when 'failed' then coalesce(c.error_kind, 'workflow') else c.status end as error_kind
 ), ended as (
   select * from ended_tasks union all select * from ended_runs
 ), counts as (
@@ -276,8 +276,8 @@ select run_id, ask, coalesce(at, '-infinity')
 -- notifies the next run queued for its key, because a slot may be free.
 with given as (
   select * from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(details)s::text[], %(errors)s::text[],
-                       %(outputs)s::jsonb[], %(cancels)s::boolean[], %(deadlines)s::timestamptz[])
-    as g (id, status, detail, error, output, cancel_asked, deadline)
+                       %(kinds)s::text[], %(outputs)s::jsonb[], %(cancels)s::boolean[], %(deadlines)s::timestamptz[])
+    as g (id, status, detail, error, error_kind, output, cancel_asked, deadline)
 ), before as materialized (
   select r.id, r.status, r.parent_id, r.key from qw.run r where r.id = any(%(ids)s::uuid[])
 ), events as (
@@ -302,8 +302,8 @@ with given as (
    where b.key is not null and g.status <> 'pending' and g.status <> b.status
 )
 update qw.run r
-   set status = g.status, detail = g.detail, error = g.error, output = g.output, cancel_asked = g.cancel_asked,
-       deadline = g.deadline,
+   set status = g.status, detail = g.detail, error = g.error, error_kind = g.error_kind, output = g.output,
+       cancel_asked = g.cancel_asked, deadline = g.deadline,
        started_at = case when g.status = 'pending' then r.started_at else coalesce(r.started_at, statement_timestamp()) end,
        finished_at = case when g.status in ('completed', 'failed', 'cancelled') then statement_timestamp() end
   from given g

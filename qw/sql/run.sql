@@ -57,7 +57,7 @@ returning i.task_id, i.digest = md5(%(what)s::text || ' ' || %(given)s::jsonb::t
 
 -- name: get
 select r.id, r.workflow, r.workflow_id, r.version, v.digest, r.status, r.detail, r.input, r.output, r.error,
-       r.cancel_asked, r.key, r.deadline, r.parent_id, r.depth, r.created_at, r.started_at, r.finished_at,
+       r.error_kind, r.cancel_asked, r.key, r.deadline, r.parent_id, r.depth, r.created_at, r.started_at, r.finished_at,
        statement_timestamp() as read_at
   from qw.run r join qw.workflow_version v on v.id = r.version
  where r.id = any(%(ids)s::uuid[])
@@ -81,7 +81,8 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
        s.cancel_asked, s.items, s.rounds, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
        case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
          end as error,
-       case when s.status <> 'completed' then coalesce(s.error_kind, f.error_kind, case when c.status = 'failed' then 'workflow' end)
+       case when s.status <> 'completed' then coalesce(
+         s.error_kind, f.error_kind, case when c.status = 'failed' then coalesce(c.error_kind, 'workflow') end)
          end as error_kind,
        coalesce(s.result, f.result, c.output) as result,
        coalesce(f.status, case
@@ -262,8 +263,8 @@ delete from qw.signal where run_id = %(run)s::uuid and step is null and name lik
 -- name: reopen
 -- Restart a final run, in the queue for its key.
 update qw.run
-   set status = 'pending', detail = null, error = null, output = null, cancel_asked = false, deadline = null,
-       key = null, version = %(version)s, finished_at = null
+   set status = 'pending', detail = null, error = null, error_kind = null, output = null, cancel_asked = false,
+       deadline = null, key = null, version = %(version)s, finished_at = null
  where id = %(run)s
 
 -- name: pin

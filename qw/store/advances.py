@@ -84,6 +84,7 @@ class RunRow:
     status: RunStatus
     detail: str | None
     error: str | None
+    error_kind: str | None = None
     output: Json = None
     cancel_asked: bool = False
     deadline: datetime | None = None
@@ -296,6 +297,7 @@ async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
         "statuses": arrays.texts(row.status.value for row in rows),
         "details": arrays.texts(row.detail for row in rows),
         "errors": arrays.texts(row.error for row in rows),
+        "kinds": arrays.texts(row.error_kind for row in rows),
         "outputs": arrays.texts(to_json(row.output) for row in rows),
         "cancels": [row.cancel_asked for row in rows],
         "deadlines": [row.deadline for row in rows],

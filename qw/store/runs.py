@@ -55,6 +55,7 @@ class StoredRun:
     input: JsonObject
     output: Json
     error: str | None
+    error_kind: str | None
     cancel_asked: bool
     key: str | None
     deadline: datetime | None

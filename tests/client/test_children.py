@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from qw.core.task import Claim
+from qw.core.task.handler_api import Failure
 from qw.core.task.payload import Json
 from qw.engine.advance import advance
 from qw.store import runs
@@ -52,6 +53,56 @@ async def test_a_sub_workflow_that_fails_fails_its_step(conn: Connection) -> Non
     run = await Driver(conn=conn, act=lambda claim: 1 / 0).finish(id)
 
     assert (run.status, run.error) == ("failed", "step child: step x: division by zero")
+
+
+async def test_the_step_of_a_failed_sub_workflow_has_the_kind_of_the_error_in_it(conn: Connection) -> None:
+    await kept(conn, step("x", foreach=[1]), name="innermost")
+    middle: Any = {"id": "y", "type": "workflow", "with": {"workflow": "innermost"}}
+    await kept(conn, middle, name="inner", on_failure=[step("tell", **{"with": {"kind": "${{ run.error.kind }}"}})])
+    await kept(
+        conn,
+        {**child(), "continue_on_error": ["card:x", "card:declined"]},
+        {**child(), "id": "several", "foreach": [1], "needs": ["child"], "continue_on_error": True},
+        step("seen", "several", **{"if": "steps.child.error.kind == steps.several.error.kind"}),
+    )
+    id = await begun(conn)
+    told: list[Json] = []
+
+    def act(claim: Claim) -> Json:
+        if claim.step == "tell":
+            told.append(claim.payload["kind"])
+        if claim.step == "x[0]":
+            raise Failure("no money", kind="card:declined")
+        return claim.payload
+
+    driver = Driver(conn=conn, act=act)
+    run = await driver.finish(id)
+
+    assert (run.status, run.error_kind) == ("completed", None)
+    assert {name: one.error_kind for name, one in (await driver.steps(id)).items()} == {
+        "child": "card:declined",
+        "several": "card:declined",
+        "seen": None,
+    }
+    assert (await driver.statuses(id))["seen"] == "completed"
+    assert told == ["card:declined", "card:declined"]
+    await expect_whole(conn)
+
+
+async def test_the_step_of_a_sub_workflow_that_took_too_long_failed_by_its_timeout(conn: Connection) -> None:
+    tell = step("tell", **{"with": {"kind": "${{ run.error.kind }}"}})
+    await kept(conn, step("x"), name="inner", timeout="1h", on_failure=[tell])
+    await kept(conn, {**child(), "continue_on_error": ["timeout"]})
+    id = await begun(conn)
+    driver = Driver(conn=conn)
+    await driver.advance()
+
+    await driver.pass_time(timedelta(hours=2))
+    run = await driver.finish(id)
+
+    assert run.status == "completed"
+    assert (await driver.steps(id))["child"].error_kind == "timeout"
+    assert await column(conn, "select payload from qw.task where step = 'tell'") == [{"kind": "timeout"}]
 
 
 async def test_a_sub_workflow_that_fails_is_started_again_where_its_step_has_retry(conn: Connection) -> None:

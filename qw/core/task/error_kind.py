@@ -27,7 +27,7 @@ ERROR_KINDS: Mapping[str, str] = {
     CANCELLED: "the task was cancelled",
     EXPRESSION: "an expression of the step has no value",
     EXHAUSTED: "a repeat was not done after its last round",
-    WORKFLOW: "the workflow that the step started failed",
+    WORKFLOW: "a started workflow failed, though none of its steps did; in lists of kinds: any failure of a workflow",
 }
 _NUMBERED = (EXIT, HTTP)
 

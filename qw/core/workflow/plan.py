@@ -26,10 +26,11 @@ from uuid import UUID
 
 from qw.core.expression import ExpressionError
 from qw.core.expression.evaluation import check_size
+from qw.core.task.error_kind import EXPRESSION, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.concurrency import OnLimit
 from qw.core.workflow.join import Join, Need, RunIf, join
-from qw.core.workflow.plan_state import View
+from qw.core.workflow.plan_state import View, error_kind
 from qw.core.workflow.run import (
     CANCELLING,
     COMPENSATED,
@@ -115,7 +116,7 @@ def _next(view: View) -> Iterator[Action]:
     elif run.detail in _BACK or (view.failed is not None and run.detail != FINISHING):
         yield from _back(view)
     elif view.is_late and not view.is_done:
-        yield from view.taken([Mark(detail=FAILING, error=view.lateness)])
+        yield from view.taken([Mark(detail=FAILING, error=view.lateness, error_kind=TIMEOUT)])
         yield from _back(view)
     else:
         yield from _forward(view)
@@ -220,15 +221,15 @@ def _done(view: View) -> Iterator[Action]:
     except ExpressionError as fault:
         error = f"outputs: {fault}; every step has ended and nothing is undone: correct outputs and retry the run"
         if view.run.detail != FINISHING:
-            yield from view.taken([Mark(detail=FINISHING, error=error)])
+            yield from view.taken([Mark(detail=FINISHING, error=error, error_kind=EXPRESSION)])
     if not (yield from _one_by_one(view, _finally(view), mark=FINISHING)):
         return
     bad = [state for step in view.workflow.finally_steps if (state := view.states[step.id]).status.is_bad]
     if error:
-        yield Finish(status=RunStatus.FAILED, error=error)
+        yield Finish(status=RunStatus.FAILED, error=error, error_kind=EXPRESSION)
     elif bad:
         wrong = f"step {bad[0].step_id} of finally: {bad[0].error or bad[0].status}"
-        yield Finish(status=RunStatus.FAILED, error=wrong, output=output)
+        yield Finish(status=RunStatus.FAILED, error=wrong, error_kind=error_kind(bad[0]), output=output)
     else:
         yield Finish(status=RunStatus.COMPLETED, output=output)
 
@@ -258,10 +259,10 @@ def _out(view: View) -> Iterator[Action]:
     yield from view.taken([Skip(step_id=step.id, reason=reason) for step in view.unstarted()])
     stops = [action for step in view.running() for action in _stop(step, view, reason)]
     if view.run.detail != CANCELLING and (view.running() or view.workflow.finally_steps):
-        yield from view.taken([Mark(detail=CANCELLING, error=view.error)])
+        yield from view.taken([Mark(detail=CANCELLING, error=view.error, error_kind=view.error_kind)])
     yield from view.taken(stops)
     if not view.running() and (yield from _one_by_one(view, _finally(view), mark=CANCELLING)):
-        yield Finish(status=RunStatus.CANCELLED, error=view.error)
+        yield Finish(status=RunStatus.CANCELLED, error=view.error, error_kind=view.error_kind)
 
 
 def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
@@ -281,7 +282,7 @@ def _stop(step: Step, view: View, reason: str) -> Iterator[Action]:
 
 
 def _reopen(view: View) -> Iterator[Action]:
-    yield from view.taken([Mark(detail=COMPENSATING, error=UNDONE_FROM_ABOVE)])
+    yield from view.taken([Mark(detail=COMPENSATING, error=UNDONE_FROM_ABOVE, error_kind=None)])
     yield from _back(view)
 
 
@@ -363,7 +364,7 @@ def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action,
         elif view.status(step_id) is StepStatus.PENDING:
             actions = list(act(step, view))
             if view.run.detail != mark and not all(isinstance(action, (Skip, Fail)) for action in actions):
-                yield from view.taken([Mark(detail=mark, error=view.error)])
+                yield from view.taken([Mark(detail=mark, error=view.error, error_kind=view.error_kind)])
             yield from actions
         if view.status(step_id) is StepStatus.RUNNING:
             return False
@@ -378,10 +379,11 @@ def _failed(view: View) -> Finish:
     if bad:
         left = ", ".join(f"{state.step_id} ({state.error or state.status})" for state in bad)
         error = f"{view.error}; not undone: {left}"
-        return Finish(status=RunStatus.FAILED, detail=COMPENSATION_FAILED, error=error)
+        return Finish(status=RunStatus.FAILED, detail=COMPENSATION_FAILED, error=error, error_kind=view.error_kind)
     is_undone = any(state.status is StepStatus.COMPLETED for state in states)
     is_reopened = view.run.detail == COMPENSATING and view.failed is None and not view.is_late
-    return Finish(status=RunStatus.FAILED, detail=COMPENSATED if is_undone or is_reopened else None, error=view.error)
+    detail = COMPENSATED if is_undone or is_reopened else None
+    return Finish(status=RunStatus.FAILED, detail=detail, error=view.error, error_kind=view.error_kind)
 
 
 __all__ = ["plan", "plan_items"]

@@ -125,6 +125,8 @@ class View:
 
     @property
     def error_kind(self) -> str | None:
+        if self.run.error or self.run.detail == CANCELLING:
+            return self.run.error_kind
         if failed := self.failed:
             return error_kind(failed)
         return TIMEOUT if self.is_late else None
@@ -177,8 +179,8 @@ class View:
                 self._end(ended._replace(error=action.error, error_kind=action.error_kind))
                 left = tuple(signal for signal in self.run.signals if signal.id not in action.signals)
                 self.run = replace(self.run, signals=left)
-            case Mark(detail=detail, error=error):
-                self.run = replace(self.run, detail=detail, error=error)
+            case Mark(detail=detail, error=error, error_kind=kind):
+                self.run = replace(self.run, detail=detail, error=error, error_kind=kind)
 
     def _put(self, state: StepState) -> None:
         self.states[state.step_id] = state

@@ -112,8 +112,8 @@ class Rehearsal:
                 self._end(id_, StepStatus.COMPLETED, result=self.states[id_].result, why=f"{rounds} rounds")
             case Cancel(step_id=id_):
                 self._end(id_, StepStatus.CANCELLED, error="stopped", why="stopped")
-            case Mark(detail=detail, error=error):
-                self.run = replace(self.run, detail=detail, error=error)
+            case Mark(detail=detail, error=error, error_kind=kind):
+                self.run = replace(self.run, detail=detail, error=error, error_kind=kind)
             case Finish():
                 self.ended = action
             case Launch() | Gather():

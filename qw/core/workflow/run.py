@@ -70,7 +70,7 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One execution of a workflow. ``detail`` and ``error`` were stored by the last `Mark` or `Finish`.
+    """One execution of a workflow. ``detail``, ``error`` and its kind were stored by the last `Mark` or `Finish`.
 
     ``ahead`` counts the runs with the same key that are active or earlier in the queue. ``undo_asked``: the parent
     run, which started this run as a step, is going back.
@@ -81,6 +81,7 @@ class Run:
     status: RunStatus = RunStatus.RUNNING
     detail: str | None = None
     error: str | None = None
+    error_kind: str | None = None
     cancel_asked: bool = False
     undo_asked: bool = False
     deadline: datetime | None = None
@@ -281,15 +282,20 @@ class Mark:
 
     detail: str
     error: str | None
+    error_kind: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """The run is final. ``output``: the workflow's outputs, or the results of the steps that no other step needs."""
+    """The run is final. ``output``: the workflow's outputs, or the results of the steps that no other step needs.
+
+    ``error_kind`` becomes that of the step that started the run.
+    """
 
     status: RunStatus
     detail: str | None = None
     error: str | None = None
+    error_kind: str | None = None
     output: Json = None
 
 

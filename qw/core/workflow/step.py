@@ -15,7 +15,7 @@ from qw.core.fields import NAMES, TEXT, Field, Object, Type, choice, text_of
 from qw.core.parsing import below
 from qw.core.task import Backoff, Policy, TaskSettings
 from qw.core.task.ending import is_retried
-from qw.core.task.error_kind import matches
+from qw.core.task.error_kind import WORKFLOW, matches
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.conditions import CONDITION
 from qw.core.workflow.foreach import FOREACH_FIELDS, Items, parse_items
@@ -65,13 +65,18 @@ class Step(TaskSettings):
 
     def tolerates(self, error_kind: str | None) -> bool:
         """Whether the run continues after this step failed with this kind of error."""
-        return self.continue_on_error and (not self.tolerated or matches(self.tolerated, error_kind))
+        return self.continue_on_error and (not self.tolerated or matches(self.tolerated, error_kind, self._kind_names))
 
     def starts_again(self, error_kind: str | None, *, tries: int) -> bool:
         """Whether the workflow of this step is started again after *tries* failed runs."""
         if self.kind is not StepKind.WORKFLOW or self.repeat or tries >= (self.max_retries or 1):
             return False
-        return is_retried(error_kind, (), self.backoff or Backoff())
+        return is_retried(error_kind, self._kind_names, self.backoff or Backoff())
+
+    @property
+    def _kind_names(self) -> tuple[str, ...]:
+        """Return the further names of each of its failures: `workflow`, beside the kind with which its run failed."""
+        return (WORKFLOW,) if self.kind is StepKind.WORKFLOW else ()
 
     @property
     def works(self) -> list[TaskTemplate]:

@@ -219,8 +219,6 @@ class _Machine:
         error = f"steps.{step['id']}.error"
         seen = f"{{'Error': {error}.kind, 'Cause': {error}.message}}"
         earlier: list[str] = []
-        if step.get("type") == "workflow" and any(_kinds(one.get("ErrorEquals", [])) for one in catches):
-            notes.append("Catch: the kind of a sub-workflow's error is workflow, whatever failed in it")
         for one in catches:
             kinds = _kinds(one.get("ErrorEquals", ["States.ALL"]))
             new = [kind for kind in kinds if kind not in earlier]

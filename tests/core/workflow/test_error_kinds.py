@@ -70,7 +70,9 @@ def test_continue_on_error_may_name_the_kinds_that_it_tolerates() -> None:
 
     assert started(plan(workflow, RUN, [failed("a", "http:404")])) == ["b"]
     assert started(plan(workflow, RUN, [failed("a", "exit:1")])) == ["b"]
-    assert plan(workflow, RUN, [failed("a", "exit:2")])[-1] == Finish(status=RunStatus.FAILED, error="step a: boom")
+    assert plan(workflow, RUN, [failed("a", "exit:2")])[-1] == Finish(
+        status=RunStatus.FAILED, error="step a: boom", error_kind="exit:2"
+    )
 
 
 def test_a_cancelled_step_and_an_expression_have_their_kinds() -> None:

@@ -154,7 +154,7 @@ def test_a_payload_that_has_no_value_fails_the_step_and_the_run() -> None:
     assert actions == [
         Fail(step_id="b", error=error),
         Skip(step_id="c", reason="the run failed"),
-        Finish(status=RunStatus.FAILED, error=f"step b: {error}"),
+        Finish(status=RunStatus.FAILED, error=f"step b: {error}", error_kind="expression"),
     ]
 
 
@@ -189,7 +189,9 @@ def test_the_first_failure_is_the_error_of_the_run() -> None:
 def test_a_step_whose_task_was_cancelled_fails_the_run() -> None:
     states = [StepState(step_id="a", status=StepStatus.CANCELLED, finished=1), *map(skipped, "bcd")]
 
-    assert plan(DIAMOND, RUN, states) == [Finish(status=RunStatus.FAILED, error="step a: cancelled")]
+    assert plan(DIAMOND, RUN, states) == [
+        Finish(status=RunStatus.FAILED, error="step a: cancelled", error_kind="cancelled")
+    ]
 
 
 SAGA = read(undone("a"), undone("b", "a", queue="q", priority=1), step("x", "a"), step("c", "b", "x"))

@@ -84,7 +84,7 @@ def test_the_last_round_that_is_allowed_fails_the_step_as_exhausted() -> None:
 
     assert (end.status, end.error_kind) == (StepStatus.FAILED, "exhausted")
     assert end.error == "not done after 3 rounds (repeat until result.state == 'done')"
-    assert rest[-1] == Finish(status=RunStatus.FAILED, error=f"step poll: {end.error}")
+    assert rest[-1] == Finish(status=RunStatus.FAILED, error=f"step poll: {end.error}", error_kind="exhausted")
 
 
 def test_no_round_begins_after_the_timeout() -> None:

@@ -110,7 +110,9 @@ def test_a_case_without_a_value_fails_the_switch() -> None:
     actions = plan(read(switch({"if": "input.n.x", "then": "a"}), step("a")), RUN, [])
 
     assert actions[0] == Fail(step_id="route", error="switch: cannot take 'x' of input.n, which is a number")
-    assert actions[-1] == Finish(status=RunStatus.FAILED, error=f"step route: {actions[0].error}")
+    assert actions[-1] == Finish(
+        status=RunStatus.FAILED, error=f"step route: {actions[0].error}", error_kind="expression"
+    )
 
 
 def test_a_switch_reads_the_results_of_what_it_needs_only() -> None:

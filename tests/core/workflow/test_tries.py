@@ -53,6 +53,11 @@ def test_the_next_try_waits_for_its_delay_and_is_a_run_of_its_own() -> None:
         (RETRY, 3, "workflow", False),
         ({**RETRY, "give_up_on": "workflow"}, 1, "workflow", False),
         ({**RETRY, "on": "timeout"}, 1, "workflow", False),
+        ({**RETRY, "on": "timeout"}, 1, "timeout", True),
+        ({**RETRY, "on": "http:5xx"}, 1, "http:503", True),
+        ({**RETRY, "on": "workflow"}, 1, "http:503", True),
+        ({**RETRY, "give_up_on": ["workflow"]}, 1, "http:503", False),
+        ({**RETRY, "give_up_on": ["rejected"]}, 1, "rejected", False),
         ({"delay": "1s"}, 2, "workflow", True),
         (None, 1, "workflow", False),
     ],
@@ -61,6 +66,13 @@ def test_it_is_tried_as_often_as_retry_says(retry: Any, tries: int, kind: str, e
     (found,) = child(retry=retry).steps
 
     assert found.starts_again(kind, tries=tries) is expected
+
+
+def test_a_failure_of_a_workflow_is_tolerated_by_the_kind_of_its_run_or_as_any() -> None:
+    one, any_ = (child(retry=None, continue_on_error=[kind]).steps[0] for kind in ("http:5xx", "workflow"))
+
+    assert [one.tolerates("http:503"), one.tolerates("exit:1")] == [True, False]
+    assert any_.tolerates("http:503")
 
 
 def test_a_cancel_between_two_tries_ends_the_step_with_its_last_error() -> None:
