@@ -92,6 +92,19 @@ def test_the_example_in_the_help_works(shell: Qw, name: str) -> None:
     assert "Traceback" not in errors
 
 
+def test_the_workflow_of_the_tour_runs_to_its_end(shell: Qw) -> None:
+    (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", (CHECKOUT / "docs" / "tour.md").read_text())
+    (shell.folder / "tour.yaml").write_text(block)
+    applied = shell("apply", "-f", "tour.yaml")
+    run = shell("workflow", "start", "release").out.strip()
+    wait_until(lambda: '"approval"' in shell("workflow", "show", run, "-o", "json").out)
+    wait_until(lambda: shell("workflow", "approve", run, "--by", "zoe").code == 0)
+
+    ended = shell("wait", run)
+
+    assert (applied.code, ended.code) == (0, 0), ended.err
+
+
 def test_the_example_of_api_serves_until_it_is_told_to_stop(shell: Qw) -> None:
     port = str(free_port())
     words = COMMANDS["api"].replace("8080", port).split()
