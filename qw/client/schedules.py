@@ -21,8 +21,6 @@ from qw.core.errors import Conflict, Fault, Invalid, NotFound, among, guess
 from qw.core.schedule import BACKFILL_REACH, Schedule, WorkflowTarget, ticks_of, timing
 from qw.core.schedule.fire_decision import LATE, Fire, ScheduleState, SkipReason, first_tick, pass_over
 from qw.core.schedule.timing import Tick, shown
-from qw.engine.fire import make
-from qw.engine.start import checked_input
 from qw.store import applied, fires, schedules, types
 from qw.store.connection import Connection
 from qw.store.fires import LAST_TICK, Making, StoredFire
@@ -131,6 +129,8 @@ class Schedules(Namespace):
             stored = await _locked(conn, ref)
             if id is not None and await fires.has_made(conn, stored.id, id):
                 return id
+            from qw.engine.fire import make  # imports the engine of workflows
+
             making = Making(stored=stored, fire=Fire(tick=stored.read_at, id=id or new_id()))
             await fires.record(conn, [making], [], "trigger")
             await make(conn, [making])
@@ -149,6 +149,8 @@ class Schedules(Namespace):
             stored = await _locked(conn, ref, clock)
             ticks = _past_ticks(stored, since, until)
             known = await fires.fired_among(conn, stored.id, ticks)
+            from qw.engine.fire import make
+
             made = [Making(stored=stored, fire=Fire(tick=tick, id=new_id())) for tick in ticks if tick not in known]
             if not dry_run:
                 await fires.record_backfill(conn, made)
@@ -266,6 +268,8 @@ async def _change(conn: Connection, known: StoredSchedule, schedule: Schedule) -
 async def _check_target(conn: Connection, schedule: Schedule) -> None:
     """Raise Invalid for a target that cannot be created: an unknown type or workflow, or input it does not accept."""
     if isinstance(schedule.target, WorkflowTarget):
+        from qw.engine.start import checked_input
+
         await checked_input(conn, schedule.target.workflow, schedule.target.input)
         return
     known = await types.names(conn)
