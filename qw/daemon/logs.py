@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -77,10 +78,17 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def _words(value: object) -> str:
+    """Return *value* as words: ``async:100,thread:32`` for a mapping, ``a,b`` for a list."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{below}" for key, below in value.items())
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple, set, frozenset)) else str(value)
+
+
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
+        fields = " ".join(f"{key}={_words(value)}" for key, value in _fields(record).items())
         text = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip().replace("\n", " ")
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
