@@ -11,6 +11,7 @@ import pytest
 from qw.clock import Clock, clock
 from qw.store.connection import Connection, connect, connect_guarded
 from qw.store.pool import Pool
+from tests import forked
 from tests.given import EmptiedDatabase, migrated
 from tests.processes import MARK, end, left_behind
 
@@ -37,6 +38,7 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The first that is set up, so the last that looks: everything that the tests started has ended."""
     os.environ[MARK] = mark = f"{os.environ[MARK]} {os.environ.get('PYTEST_XDIST_WORKER', 'alone')};"
     yield
+    forked.end()
     found = left_behind(mark, tmp_path_factory.getbasetemp())
     end(found)
     assert not found, "still running: " + "; ".join(map(str, found))

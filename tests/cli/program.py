@@ -17,9 +17,9 @@ from uuid import UUID
 
 import pytest
 
+from tests import forked
 from tests.databases import wait_until
-
-QW = [sys.executable, "-m", "qw"]
+from tests.forked import QW as QW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,19 +91,18 @@ class Qw:
         return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
     @contextmanager
-    def started(self, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *words: str, **environ: str) -> Iterator[forked.Process]:
         """As a process that goes on, its output in the file ``started.log``. Told to stop at the end."""
-        with (self.folder / "started.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*QW, *words], env={**self.environ, **environ}, cwd=self.folder, stdout=log, stderr=log
-            )
+        process = forked.start(
+            words, environ={**self.environ, **environ}, folder=self.folder, log=self.folder / "started.log"
+        )
         try:
             yield process
         finally:
             _stop(process)
 
     @contextmanager
-    def daemon(self, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    def daemon(self, *words: str, **environ: str) -> Iterator[forked.Process]:
         """A daemon that is ready."""
         with self.started("daemon", "--log-format", "json", *words, **environ) as process:
             wait_until(lambda: "daemon is ready" in self.log or process.poll() is not None)
@@ -136,7 +135,7 @@ async def _drain() -> None:
         await daemon.run()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: forked.Process) -> None:
     if process.poll() is None:
         process.terminate()
     try:

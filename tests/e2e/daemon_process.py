@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.databases import wait_until
 from tests.processes import slowed
 
@@ -45,7 +45,8 @@ class Daemon:
     directory: Path
     name: str = "daemon"
     tree: Path = ROOT  # whose qw it runs
-    process: subprocess.Popen[bytes] = field(init=False)
+    fresh: bool = False  # in a new interpreter, which takes longer
+    process: forked.Process = field(init=False)
 
     def start(self, *args: str, **environment: str) -> Daemon:
         kept = {
@@ -55,9 +56,13 @@ class Daemon:
             **kept, **QUICK, "QW_DATABASE_URL": self.url, "QW_HOME": str(self.directory),
             "QW_TEST_MARKS": str(self.directory / "marks"), **environment,
         }  # fmt: skip
-        command = [sys.executable, "-m", "qw", "daemon", "--no-http", "--app", "tests.e2e.fault_app:app", *args]
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.tree, env=env, stderr=log, stdout=log)
+        words = ["daemon", "--no-http", "--app", "tests.e2e.fault_app:app", *args]
+        is_plain = all(name.startswith("QW_") for name in environment)
+        if is_plain and not self.fresh:
+            self.process = forked.start(words, environ=env, folder=self.tree, log=self.log_file)
+        else:
+            with self.log_file.open("ab") as log:
+                self.process = subprocess.Popen([*forked.QW, *words], cwd=self.tree, env=env, stderr=log, stdout=log)
         return self
 
     @property
@@ -138,11 +143,11 @@ class Daemons:
         return self._made(url or self.url, ROOT).start(*args, **environment)
 
     def of(self, tree: Path) -> Daemon:
-        """One that runs the qw in *tree*."""
-        return self._made(self.url, tree).start()
+        """One that runs the qw in *tree*, in a new interpreter."""
+        return self._made(self.url, tree, fresh=True).start()
 
-    def _made(self, url: str, tree: Path) -> Daemon:
-        made = Daemon(url=url, directory=self._directory, name=f"daemon-{len(self._all)}", tree=tree)
+    def _made(self, url: str, tree: Path, *, fresh: bool = False) -> Daemon:
+        made = Daemon(url=url, directory=self._directory, name=f"daemon-{len(self._all)}", tree=tree, fresh=fresh)
         self._all.append(made)
         return made
 

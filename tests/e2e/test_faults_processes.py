@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.databases import wait_until
-from tests.e2e.daemon_process import LEASE, Daemons
+from tests.e2e.daemon_process import LEASE, ROOT, Daemons
 from tests.e2e.queue import SESSIONS, Queue
 from tests.processes import slowed
 
@@ -406,7 +406,7 @@ def test_a_second_signal_does_not_wait_for_the_grace(daemons: Daemons, queue: Qu
 
 @pytest.mark.parametrize("moment", [0.1, 0.5])
 def test_a_stop_during_the_start_ends_it_at_once(daemons: Daemons, queue: Queue, moment: float) -> None:
-    daemon = daemons()
+    daemon = daemons.of(ROOT)
     time.sleep(moment)
     daemon.send(signal.SIGTERM)
 
