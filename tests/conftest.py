@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
@@ -128,7 +129,13 @@ def private_url(private_server: PrivateServer, private_template: Template) -> It
         private_server.start()
 
 
+def pytest_collection_finish() -> None:
+    """What was collected stays: garbage collection need not look at it again and again."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Beside each other, files with the longest tests begin, so that none of them begins last."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: "e2e" not in item.path.parts)
+        longest = ("e2e", "ui", "cli", "testing", "tests")
+        items.sort(key=lambda item: longest.index(name) if (name := item.path.parent.name) in longest else len(longest))
