@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -125,8 +126,23 @@ def test_the_table_in_the_documentation_is_what_holds() -> None:
     assert done.stderr == ""
 
 
+def case(verb: str, right: str, *, slow: bool) -> Any:
+    return pytest.param(verb, right, marks=pytest.mark.slow if slow else ())
+
+
+def lacking(verb: str) -> list[str]:
+    """The roles that may not call *verb*; that which may most is the last."""
+    return [right for right in (NOBODY, *Right) if right not in able(verb)]
+
+
 @pytest.mark.parametrize(
-    ("verb", "right"), [(verb, right) for verb in CALLED for right in Right if right in able(verb)]
+    ("verb", "right"),
+    [
+        case(verb, right, slow=right not in VERBS[verb].rights)
+        for verb in CALLED
+        for right in Right
+        if right in able(verb)
+    ],
 )
 def test_a_verb_works_with_its_right(granted: str, folder: Path, verb: str, right: Right) -> None:
     done = called(granted, folder, right, verb)
@@ -138,7 +154,12 @@ def test_a_verb_works_with_its_right(granted: str, folder: Path, verb: str, righ
 
 @pytest.mark.parametrize(
     ("verb", "right"),
-    [(verb, right) for verb in CALLED for right in (*Right, NOBODY) if right not in able(verb) and verb != "doctor"],
+    [
+        case(verb, right, slow=right != lacking(verb)[-1])
+        for verb in CALLED
+        if verb != "doctor"
+        for right in lacking(verb)
+    ],
 )
 def test_a_verb_names_the_right_that_is_lacking(granted: str, folder: Path, verb: str, right: str) -> None:
     if verb == "task stack" or (right == Right.ENQUEUE and (VERBS[verb].own or verb in OTHERS)):
