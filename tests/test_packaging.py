@@ -122,7 +122,7 @@ def test_a_venv_that_is_up_to_date_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "calls").read_text() == calls
 
 
-def test_ci_runs_make_test_and_hands_on_its_exit_code(tmp_path: Path) -> None:
+def test_ci_runs_the_tests_and_builds_the_documentation(tmp_path: Path) -> None:
     (tmp_path / ".ci").mkdir()
     shutil.copy(CHECKOUT / ".ci" / "run", tmp_path / ".ci" / "run")
     program(tmp_path / "make", 'echo "$CI $@ $(pwd)"; exit 7')
@@ -130,7 +130,7 @@ def test_ci_runs_make_test_and_hands_on_its_exit_code(tmp_path: Path) -> None:
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run([tmp_path / ".ci" / "run"], cwd="/", env=environ, capture_output=True, text=True)
 
-    assert (done.returncode, done.stdout) == (7, f"true test {tmp_path}\n")
+    assert (done.returncode, done.stdout) == (7, f"true test docs {tmp_path}\n")
 
 
 def test_the_bill_of_materials_has_every_package_of_the_image_with_its_hashes() -> None:

@@ -33,12 +33,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_no_link_is_broken(site: Path) -> None:
     pages = {str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md") if path.stem != "README"}
 
     assert pages <= {str(path.relative_to(site)) for path in site.rglob("*.html")}
 
 
+@pytest.mark.slow
 def test_the_page_of_the_command_line_has_every_command(site: Path) -> None:
     page = re.sub(r"<[^>]+>", "", (site / "cli.html").read_text())
 
@@ -46,6 +48,7 @@ def test_the_page_of_the_command_line_has_every_command(site: Path) -> None:
         assert f"qw {' '.join(words)}" in page
 
 
+@pytest.mark.slow
 def test_the_reference_has_the_signature_of_what_it_names(site: Path) -> None:
     page = re.sub(r"<[^>]+>", "", (site / "reference.html").read_text())
 
@@ -54,6 +57,7 @@ def test_the_reference_has_the_signature_of_what_it_names(site: Path) -> None:
     assert "capture_logging" in page
 
 
+@pytest.mark.slow
 def test_the_site_asks_no_other_host_for_fonts_or_scripts(site: Path) -> None:
     page = (site / "index.html").read_text()
 
