@@ -116,6 +116,7 @@ async def expect_all_told(server: Server, ids: list[UUID]) -> None:
     assert [id for id in ids if told[id] != LIFE] == []
 
 
+@pytest.mark.parametrize("broker", ["redis", "nats", pytest.param("rabbitmq", marks=pytest.mark.slow)], indirect=True)
 async def test_a_broker_that_is_stopped_killed_frozen_and_started_loses_nothing(
     url: str, queue: Queue, daemons: Daemons, running: Server
 ) -> None:
