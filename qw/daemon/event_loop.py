@@ -123,13 +123,27 @@ def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:
             callback, args = _guarded(callback, args, context)
             return super().call_at(when, callback, *args, context=context)
 
-        def stop(self) -> None:
-            if running_claim.get() is not None:
-                raise RuntimeError("a handler must not stop the event loop: the daemon and other tasks run in it")
-            super().stop()
-
+    for name, act in _NOT_FOR_HANDLERS.items():
+        setattr(GuardedLoop, name, _refused_to_handlers(getattr(base, name), act))
     _guarded_classes.append(GuardedLoop)
     return GuardedLoop
+
+
+_NOT_FOR_HANDLERS = {
+    "stop": "stop the event loop",
+    "shutdown_asyncgens": "close the generators of the event loop",
+    "shutdown_default_executor": "shut down the executor of the event loop",
+    "set_default_executor": "replace the executor of the event loop",
+}
+
+
+def _refused_to_handlers(method: Callable[..., Any], act: str) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        if running_claim.get() is not None:
+            raise RuntimeError(f"a handler must not {act}: the daemon and other tasks run in it")
+        return method(*args, **options)
+
+    return call
 
 
 def _guarded(callback: Any, args: tuple[Any, ...], context: Context | None) -> tuple[Any, tuple[Any, ...]]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -125,16 +126,39 @@ def test_an_exit_in_what_a_handler_started_is_a_failure_of_its_attempt_only(url:
 
 
 @pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop], ids=["asyncio", "uvloop"])
-def test_a_handler_cannot_stop_the_loop(url: str, base: Any) -> None:
+def test_a_handler_cannot_end_the_loop_or_what_runs_in_it(url: str, base: Any) -> None:
     app = Handlers()
+    ends = ["stop", "shutdown_asyncgens", "shutdown_default_executor"]
 
-    @app.handler("t", max_retries=1)
-    async def stop() -> None:
-        asyncio.get_running_loop().stop()
+    @app.handler("end", max_retries=0)
+    async def end(name: str) -> None:
+        called = getattr(asyncio.get_running_loop(), name)()
+        if called is not None:
+            await called
+
+    @app.handler("replace", max_retries=0)
+    async def replace() -> None:
+        with ThreadPoolExecutor() as executor:
+            asyncio.get_running_loop().set_default_executor(executor)
+
+    @app.handler("innocent")
+    async def innocent() -> str:
+        return await asyncio.to_thread(lambda: "done")
+
+    async def generate() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
 
     async def scenario(shop: Workshop) -> None:
-        task = await shop.run_one(new_task("t"))
-        assert "must not stop the event loop" in (task.error or "")
+        generator = generate()
+        await anext(generator)
+
+        tasks = await shop.run(*(new_task("end", payload={"name": name}) for name in ends), new_task("replace"))
+
+        errors = [task.error or "" for task in tasks]
+        assert all("a handler must not" in error for error in errors), errors
+        assert await anext(generator) == 2
+        assert (await shop.run_one(new_task("innocent"))).result == "done"
 
     by_hand(url, base, scenario, app)
 
