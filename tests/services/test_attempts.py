@@ -690,6 +690,18 @@ async def test_an_error_whose_text_hangs_is_recorded_by_the_name_of_its_class(
     assert task.error == "the handler raised an error whose text could not be read: HangingError"
 
 
+async def test_an_error_whose_traceback_hangs_keeps_its_text(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "EXPLAIN_SECONDS", 0.2)
+    hanging = Hanging()
+    error = ValueError("no such order")
+    error.__cause__ = HangingError(hanging)
+
+    task = await outcome_of(url, raising(error, max_retries=1))
+
+    hanging.go_on.set()
+    assert task.error == "no such order"
+
+
 async def test_an_end_is_stored_though_the_log_cannot_be_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "LOG_SECONDS", 0.1)
     app = Handlers()

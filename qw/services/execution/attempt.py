@@ -178,19 +178,21 @@ async def explained(error: BaseException, context: AttemptContext) -> Failed | S
     """Return the outcome of a handler that raised *error*, and write the traceback to the task's log."""
     if is_plain(error):
         return error_outcome(error)
-    outcome: Failed | Snoozed | Suspended
-    explaining = start_thread("qw error", lambda: _explain(error))
+    outcomes: list[Failed | Snoozed | Suspended] = []
+    explaining = start_thread("qw error", lambda: _explain(error, outcomes))
     try:
         async with asyncio.timeout(EXPLAIN_SECONDS):
-            outcome, trace = returned(await explaining)
+            trace = returned(await explaining)
     except GeneratorExit:
         raise
     except BaseException as failure:
         log.warning("error text could not be read", extra={"task": str(context.task_id), "why": class_name(failure)})
+        if outcomes:
+            return outcomes[0]
         return failure_of(error, "the handler raised an error whose text could not be read")
     if trace:
         await _log(trace, context)
-    return outcome
+    return outcomes[0]
 
 
 async def _log(trace: str, context: AttemptContext) -> None:
@@ -202,17 +204,19 @@ async def _log(trace: str, context: AttemptContext) -> None:
         log.warning("traceback dropped: task log buffer is full", extra={"task": str(context.task_id)})
 
 
-def _explain(error: BaseException) -> tuple[Failed | Snoozed | Suspended, str]:
+def _explain(error: BaseException, outcomes: list[Failed | Snoozed | Suspended]) -> str:
+    """Append the outcome of *error*, then return its traceback, which can take much longer; "" if none is needed."""
     outcome = error_outcome(error)
+    outcomes.append(outcome)
     if is_explained(error):
-        return outcome, ""
+        return ""
     if isinstance(outcome, Snoozed):
         log.warning("task postponed", extra={"reason": outcome.reason, "error": text_of(error)})
-        return outcome, ""
+        return ""
     try:
-        return outcome, traceback_of(error)
+        return traceback_of(error)
     except BaseException as broken:  # a cause or a note that cannot be formatted
-        return outcome, f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
+        return f"{text_of(error)}\n(the traceback cannot be shown: {class_name(broken)})"
 
 
 def stopped(holding: ClaimInFlight) -> Outcome:
