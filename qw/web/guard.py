@@ -31,6 +31,7 @@ _SECURITY = (
     (b"cache-control", b"no-store"),
 )
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_SINGLE = frozenset({b"host", b"content-type", b"content-encoding", b"idempotency-key", b"last-event-id"})
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _ASKED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Prefer, Traceparent, Last-Event-ID, X-CSRF-Token"
 
@@ -51,7 +52,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         host, origin, site, mode = _asked(scope["headers"])
-        hosts = sum(name == b"host" for name, _ in scope["headers"])
+        single = [name for name, _ in scope["headers"] if name in _SINGLE]
+        repeated = next((name for name in single if single.count(name) > 1), None)
         allowed = origin if origin is not None and self._is_listed(origin) else None
         started = time.monotonic()
 
@@ -62,12 +64,13 @@ class Guard:
                     _log(scope, message["status"], time.monotonic() - started)
             await send(message)
 
-        if scope["method"] == "OPTIONS" and hosts == 1:
+        if repeated is not None or (b"host" not in single and scope["http_version"] == "1.1"):
+            name = (repeated or b"host").decode().title()
+            await problem_response(Problem(400, f"A request must have one {name} header"))(scope, receive, dressed)
+        elif scope["method"] == "OPTIONS":
             await _no_content(allowed)(scope, receive, dressed)
         elif "\0" in scope["path"]:
             await problem_response(Problem(400, "The path must not contain NUL"))(scope, receive, dressed)
-        elif hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1"):
-            await problem_response(Problem(400, "A request must have one Host header"))(scope, receive, dressed)
         elif refused := self._refused(host, origin, site, mode):
             await problem_response(refused)(scope, receive, dressed)
         else:

@@ -40,8 +40,11 @@ async def body_of(scope: Scope, receive: Receive, model: type[BaseModel], *, is_
 
 
 def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseModel:
-    """Return the validated query. The last of repeated parameters counts. *is_strict*: reject unknown parameters."""
-    value = _parameters(scope["query_string"])
+    """Return the validated query. Raise Problem for a repeated parameter, and with *is_strict* for an unknown one."""
+    pairs = _parameters(scope["query_string"])
+    value = dict(pairs)
+    if repeated := [name for name in _known(model) if sum(name == other for other, _ in pairs) > 1]:
+        raise Problem(400, [f"{name} must occur once" for name in repeated])
     if is_strict:
         _refuse_unknown(model, value)
     return _checked(model, value)
@@ -49,11 +52,15 @@ def query_of(scope: Scope, model: type[BaseModel], *, is_strict: bool) -> BaseMo
 
 def _refuse_unknown(model: type[BaseModel], value: Mapping[str, Json]) -> None:
     """Raise Problem for names that *model* does not have: a misspelled name would be ignored silently."""
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = _known(model)
     unknown = [name for name in value if name not in known]
     if unknown:
         texts = [f"{name[:60]} should not exist{guess(name[:60], known)}" for name in unknown[:10]]
         raise Problem(400, texts)
+
+
+def _known(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _checked(model: type[BaseModel], value: dict[str, Json]) -> BaseModel:
@@ -63,9 +70,9 @@ def _checked(model: type[BaseModel], value: dict[str, Json]) -> BaseModel:
         raise Problem(400, texts_of(error)) from None
 
 
-def _parameters(query: bytes) -> dict[str, Json]:
+def _parameters(query: bytes) -> list[tuple[str, Json]]:
     if not query:
-        return {}
+        return []
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
@@ -73,7 +80,7 @@ def _parameters(query: bytes) -> dict[str, Json]:
     for name, value in pairs:
         if "\0" in value:
             raise Problem(400, [f"{name[:60]} contains NUL"])
-    return dict(pairs)
+    return [*pairs]
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:

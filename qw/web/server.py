@@ -75,6 +75,10 @@ class _Protocol(HttpToolsProtocol):
             self._await_head()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._late is not None:  # else a trailer after a chunked body, which must not count as a header
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._head_is_complete()
         super().on_headers_complete()

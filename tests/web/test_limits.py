@@ -284,6 +284,36 @@ def test_a_request_has_one_host(server_shared: Live, hosts: tuple[str, ...]) -> 
     assert status_of(talk(server_shared, b"GET /livez HTTP/1.1\r\n" + lines + b"\r\n")) == 400
 
 
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type", "Content-Encoding"])
+def test_a_header_that_means_one_thing_occurs_once(server_shared: Live, name: str) -> None:
+    value = {"Content-Type": "application/json"}.get(name, "identity")
+    lines = f"{name}: {value}\r\n".encode() * (1 if name == "Content-Type" else 2)
+    body = b'{"type": "noop", "payload": {}}'
+
+    answer = talk(server_shared, HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(body), body)
+
+    assert status_of(answer) == 400
+    assert f"one {name} header".encode() in answer
+
+
+def test_a_trailer_is_no_header(server_shared: Live) -> None:
+    body = b'{"type": "noop", "payload": {}}'
+    chunks = b"%x\r\n%s\r\n0\r\nHost: evil.example\r\nIdempotency-Key: k\r\n\r\n" % (len(body), body)
+
+    answers = [talk(server_shared, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunks) for _ in range(2)]
+
+    assert [status_of(answer) for answer in answers] == [201, 201]
+    assert answers[0].partition(b"taskId")[2] != answers[1].partition(b"taskId")[2]
+
+
+@pytest.mark.parametrize("path", ["/api/runs?limit=1&limit=2", "/api/task?status=failed&status=completed&colour=red"])
+def test_a_query_parameter_occurs_once(server_shared: Live, path: str) -> None:
+    answer = server_shared.api.get(path)
+
+    assert answer.status_code == 400
+    assert answer.json()["message"][0].endswith("must occur once")
+
+
 @pytest.mark.parametrize("name", ["dry_run", "dryrun", "DryRun"])
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
 def test_a_misspelled_field_of_a_bulk_changes_nothing(server_alone: Live, verb: str, name: str) -> None:
