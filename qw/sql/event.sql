@@ -147,6 +147,13 @@ select t.*, exists (select 1 from qw.blocked_event b where b.key = coalesce(t.ta
    and not exists (select 1 from qw.blocked_event b where b.id = t.id)
  order by t.id limit %(limit)s
 
+-- name: writers
+-- The transactions that may still add events, as in read.
+select distinct l.virtualtransaction from pg_locks l
+ where l.locktype = 'relation' and l.relation = 'qw.outbox'::regclass and l.mode = 'RowExclusiveLock' and l.granted
+   and l.database = (select oid from pg_database where datname = current_database())
+   and l.pid is distinct from pg_backend_pid()
+
 -- name: read_again
 -- Events by id, in order. Ids that no longer exist are left out.
 select t.*, false as is_behind, 0::float8 as age, '' as writers from qw.telling t

@@ -240,6 +240,11 @@ async def read(conn: Connection, slots: Sequence[int], *, cursor: int, known: Ma
     return await _reading(await execute(conn, _SQL["read"], params))
 
 
+async def writers(conn: Connection) -> frozenset[str]:
+    """Return the transactions that may still add events."""
+    return frozenset(row[0] for row in await (await execute(conn, _SQL["writers"])).fetchall())
+
+
 async def read_again(conn: Connection, ids: Sequence[int]) -> Reading:
     """Return events by their ids in the outbox; ids that no longer exist are left out."""
     return await _reading(await execute(conn, _SQL["read_again"], {"ids": list(ids)}))

@@ -108,6 +108,26 @@ async def test_a_transaction_that_stays_open_holds_back_nobody_elses_events(
     assert [message.task_id for message in broker.got][-1] == long
 
 
+@pytest.mark.parametrize("end", ["rollback", "commit"])
+async def test_a_relay_that_saw_a_writer_rests_after_its_end(
+    relays: Relays, conn: Connection, writers: list[Connection], end: str
+) -> None:
+    broker = MemoryBroker()
+    relay = await relays.make(broker)
+    await writers[0].execute("begin")
+    await bulk(writers[0], 1)
+    await happened(conn, "task.created")
+    await drained(relay)
+    assert relay._progress.known
+
+    await writers[0].execute(end)
+    for _ in range(3):
+        await drained(relay)
+
+    assert len(broker.got) == (2 if end == "commit" else 1)
+    assert not relay._progress.known
+
+
 async def test_the_events_of_two_relays_that_hand_slots_over_stay_in_order(
     relays: Relays, conn: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from uuid import UUID
 
 from qw.store.events import Reading, Waiting
@@ -55,6 +55,14 @@ class ReadCursor:
         self._gone = {writer: at for writer, at in self._open.items() if writer not in reading.writers}
         self._open = {writer: self._open.get(writer, floor) for writer in reading.writers}
         self._before, self._read_to = self._read_to, reading.last if is_cut else max(reading.last, self._read_to)
+
+    def found_nothing(self, writers: Set[str]) -> None:
+        """Record that a read found no event. *writers*: those that were still writing after it.
+
+        A writer that has ended is kept for one more read, as in `went_through`: it may have committed after this one.
+        """
+        self._gone = {writer: at for writer, at in self._open.items() if writer not in writers}
+        self._open = {writer: at for writer, at in self._open.items() if writer in writers}
 
     def rescan_when_due(self, now: float) -> None:
         if now - self._scanned_at >= RESCAN_SECONDS:

@@ -169,6 +169,8 @@ class Relay:
             if reading.broken:
                 await self._block(conn, dict(reading.broken), again)
                 return True  # the events that waited behind them can be read now
+            if self._progress.known and not reading and not again:
+                self._progress.found_nothing(await events.writers(conn))
         if not reading and not again:
             await self._look_after_broker()
             if self._worker_is_behind:
