@@ -26,7 +26,7 @@ from qw.services.execution import in_flight
 from qw.services.execution import worker as worker_module
 from qw.services.execution.in_flight import Stop
 from qw.store import tasks
-from tests.given import column, expect_whole, new_task
+from tests.given import column, expect_whole, new_task, value
 from tests.services.workshop import workshop
 
 
@@ -720,6 +720,26 @@ async def test_an_end_is_stored_though_the_log_cannot_be_written(url: str, monke
                 await asyncio.sleep(0.01)
 
         assert (await shop.task(id)).result == "done"
+
+
+async def test_a_transaction_does_not_keep_its_locks_for_the_log(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "LOG_SECONDS", 60.0)
+    app = Handlers()
+
+    @app.handler("t")
+    async def handle(context: Context) -> None:
+        await context.log("a line")
+        async with context.connection() as conn:
+            await conn.execute("select pg_advisory_xact_lock(1)")
+
+    async with workshop(url, app) as shop:
+        await shop.enqueue(new_task("t"))
+        await shop.claim()
+        async with asyncio.timeout(30):
+            while len(shop.in_flight):  # nobody writes the log
+                await asyncio.sleep(0.01)
+
+        assert await value(shop.conn, "select pg_try_advisory_xact_lock(1)")
 
 
 async def test_an_attempt_whose_task_is_cancelled_by_a_stranger_has_an_outcome(url: str) -> None:

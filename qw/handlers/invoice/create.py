@@ -64,9 +64,9 @@ def add_create_invoice(app: Handlers, options: InvoiceOptions) -> None:
     @app.handler("create_invoice", compensate=void)
     async def create_invoice(payload: Orders, context: Context) -> Json:
         made = draft(payload, options.seller)
-        number = await options.numbers.take(context, options.seller)
+        await context.log(f"invoicing {len(payload.orders)} orders")
+        number = await options.numbers.take(context, options.seller)  # last, as it locks the series
         invoice = numbered(made, payload, number, seller=options.seller, task_id=context.task_id)
-        await context.log(f"invoice {invoice['invoiceNumber']} over {len(payload.orders)} orders")
         return fitting({"invoice": invoice}, "invoice fewer orders at a time")
 
 

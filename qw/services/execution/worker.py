@@ -68,6 +68,7 @@ log = logging.getLogger(__name__)
 STALE_SECONDS = 1.0  # a claim without a slot for this long is returned
 TIGHT_SECONDS = 10.0  # after its slots overflowed, a kind is claimed one by one for this long
 BUSY_SECONDS = 1.0  # after finding work at every claim for this long, notifications are turned off
+LOCKED_LOG_SECONDS = 0.05  # the same if the handler's transaction is open: others may wait for its locks
 COMMIT_SECONDS = 10.0  # minimum time limit of the commit of a handler's transaction
 ROLLBACK_SECONDS = 5.0
 DAY_SECONDS = 86_400.0
@@ -356,7 +357,7 @@ class Worker:
         if context.journal is not None:
             outcome = context.journal.checked(outcome)
         if context.has_logged or holding.has_logged:
-            await self._wait_for_log(holding)
+            await self._wait_for_log(holding, LOG_SECONDS if context.transaction is None else LOCKED_LOG_SECONDS)
         if context.transaction is None:
             self._end(holding, outcome)
         else:
@@ -390,7 +391,7 @@ class Worker:
             for holding in holdings:
                 self._backlog.ended(holding)
         if running.has_logged:
-            await self._wait_for_log(holdings[0])
+            await self._wait_for_log(holdings[0], LOG_SECONDS)
         for holding, outcome in zip(holdings, outcomes, strict=True):
             if isinstance(outcome, Failed) and outcome.outcome == "misfit":
                 outcome = await self._left_or_failed(holding, outcome)
@@ -442,10 +443,10 @@ class Worker:
         log_ended(holding, outcome, ended)
         self._outcomes.add(ended)
 
-    async def _wait_for_log(self, holding: ClaimInFlight) -> None:
+    async def _wait_for_log(self, holding: ClaimInFlight, seconds: float) -> None:
         """Wait briefly for the task's log, so that its last lines are visible with the outcome."""
         try:
-            if not await self._log.flushed(within=LOG_SECONDS):
+            if not await self._log.flushed(within=seconds) and seconds == LOG_SECONDS:
                 log.warning("attempt ended before its log was written", extra={"task": str(holding.claim.id)})
         except asyncio.CancelledError:  # all tasks of the loop are being cancelled; the outcome has priority
             return
