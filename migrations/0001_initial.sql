@@ -2109,6 +2109,7 @@ declare
                       and not exists (select 1 from qw.finished f where f.task_id = t.id)));
   tasks uuid[];
 begin
+  perform qw.check_few(ids);
   runs := array(
     with recursive below (id) as (
       select r.id from qw.run r where r.id = any(ids) and r.id <> all(open_runs)
@@ -2173,6 +2174,17 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 comment on function qw.remove_logs is 'Delete some log lines of finished tasks that belong to no run: before qw.remove, where there are very many.';
 
+-- Raise QW003 for more ids than one transaction should delete: it would hold their locks, and hold back vacuum.
+create function qw.check_few(ids uuid[]) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  if cardinality(ids) > 1000 then
+    raise exception '% ids; at most 1000 are accepted in one call: repeat it for the others', cardinality(ids)
+      using errcode = 'QW003';
+  end if;
+end
+$$;
+
 -- Delete finished tasks with everything that belongs to them, before their retention ends. Tasks of a run are deleted
 -- with their run. One row per id: removed, missing, of_run, or its status if not final.
 create function qw.remove(ids uuid[]) returns table (id uuid, outcome text)
@@ -2183,6 +2195,11 @@ declare
      where f.task_id = any(ids) and not exists (select 1 from qw.run r where r.id = t.run_id)
      order by f.task_id for update of f);
 begin
+  perform qw.check_few(ids);
+  if (select count(*) > 100000 from (select from qw.task_log l where l.task_id = any(gone) limit 100001) l) then
+    raise exception 'these tasks have more than 100000 log lines: first delete them with qw.remove_logs(ids, 10000), repeatedly'
+      using errcode = 'QW003';
+  end if;
   insert into qw.tally (queue, completed, failed, cancelled, pruned)
     select t.queue, -count(*) filter (where f.status = 'completed'), -count(*) filter (where f.status = 'failed'),
            -count(*) filter (where f.status = 'cancelled'), count(*)
@@ -2215,7 +2232,7 @@ begin
       left join lateral (select s.id, s.status from qw.tasks s where s.id = i offset 0) s on true;
 end
 $$;
-comment on function qw.remove is 'Remove finished tasks that belong to no run, with their logs and attempts. Cannot be undone.';
+comment on function qw.remove is 'Remove at most 1000 finished tasks that belong to no run, with their logs and attempts. Cannot be undone.';
 
 -- Add a schedule that makes a task of *type* at each tick. A daemon computes its first tick within a second; if it
 -- cannot parse the expression, the schedule's ``broken`` says why.

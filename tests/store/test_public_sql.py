@@ -13,7 +13,7 @@ from qw.core.task.ending import Failed
 from qw.store import tasks
 from qw.store.connection import Connection, translated
 from qw.store.ids import new_id
-from tests.given import enqueued, expect_whole, finished, homes, new_task, running, status, value
+from tests.given import column, enqueued, expect_whole, finished, homes, new_task, running, status, value
 
 
 async def call(conn: Connection, function: str, *args: object, **named: object) -> Any:
@@ -244,3 +244,32 @@ async def test_a_wrong_task_among_many_is_named_by_its_place(
     assert caught.value.sqlstate == state
     assert caught.value.diag.message_detail == (str(holder) if state == "QW002" else None)
     assert await value(conn, "select count(*) from qw.task") == 1
+
+
+@pytest.mark.parametrize("function", ["remove", "forget"])
+async def test_one_call_deletes_a_limited_number_of_tasks(conn: Connection, function: str) -> None:
+    ids = await enqueued(conn, new_task(), new_task())
+    await conn.execute("select qw.cancel(id) from qw.task")
+    many = [*ids, *(new_id() for _ in range(999))]
+
+    with pytest.raises(Invalid, match="at most 1000"), translated():
+        await conn.execute(f"select * from qw.{function}(%s)", [many])
+
+    done = await column(conn, f"select outcome from qw.{function}(%s) where outcome <> 'missing'", many[:1000])
+    assert len(done) == 2
+
+
+async def test_a_removal_leaves_very_many_log_lines_to_another_call(conn: Connection) -> None:
+    [id] = await enqueued(conn)
+    await conn.execute("select qw.cancel(id) from qw.task")
+    await conn.execute(
+        "insert into qw.task_log (task_id, attempt, level, message)"
+        " select %s, 1, 'INFO', '' from generate_series(1, 100001)",
+        [id],
+    )
+
+    with pytest.raises(Invalid, match="first delete them"), translated():
+        await conn.execute("select * from qw.remove(%s)", [[id]])
+
+    assert await value(conn, "select qw.remove_logs(%s, 10000)", [id]) == 10000
+    assert await column(conn, "select outcome from qw.remove(%s)", [id]) == ["removed"]
