@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 STREAM = "QW"
 DUPLICATE_WINDOW = 120.0  # seconds; what is published again later is stored again
+# Reasons for which a stream takes nothing, whatever the event.
+_NO_WRITES = (
+    "maximum messages exceeded",
+    "maximum bytes exceeded",
+    "insufficient",
+    "resource limits",
+    "sealed",
+    "offline",
+)
 OVERHEAD = 1024  # bytes left for the subject and the headers of a message
 
 
@@ -98,7 +107,9 @@ class NatsBroker:
             return
         said = orjson.loads(answer.data) if answer.data else {"error": {"description": "no stream takes this subject"}}
         if error := said.get("error"):
-            batch.refuse(Refused(f"nats: {error.get('description', error)}"))
+            reason = str(error.get("description", error))
+            takes_none = any(words in reason for words in _NO_WRITES)
+            batch.refuse((Unavailable if takes_none else Refused)(f"nats: {reason}"))
         else:
             batch.confirm(id)
 

@@ -123,7 +123,11 @@ class RabbitBroker:
                 if found := error or batch.error:
                     raise found
         except Unavailable as trouble:
-            if isinstance(found, _channel_closed()):  # by the broker, for what is in a message
+            if isinstance(found, _nack()):
+                raise Refused(
+                    "rabbitmq refuses the messages: a queue that is bound to their exchange is full"
+                ) from found
+            if isinstance(found, _channel_closed()) and not _is_setup(str(found)):  # for what is in a message
                 raise Refused(str(trouble)) from found
             raise
         if settled.cancelled():
@@ -161,6 +165,17 @@ class _Confirmation:
 
     def set_exception(self, error: Exception) -> None:
         self._batch.refuse(error)
+
+
+def _nack() -> type[Exception]:
+    from aiormq.exceptions import DeliveryError
+
+    return DeliveryError
+
+
+def _is_setup(text: str) -> bool:
+    """Whether the broker closed the channel because it accepts no message here, whatever is in it."""
+    return "NOT_FOUND" in text or "ACCESS_REFUSED - access to exchange" in text
 
 
 def _channel_closed() -> type[Exception]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STREAM = "qw:events"
 MAX_LENGTH = 1_000_000
 
+# A server that takes no writes at all, whatever the event.
+_NO_WRITES = ("READONLY", "OOM", "NOREPLICAS", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "LOADING")
+
 # One command for a batch: packing two for every event and reading their answers takes 40 us of the relay's time. Who
 # hears a PUBLISH, or whether we may, is nobody's business. It answers with the numbers of what was not stored, after
 # what Redis said to the first of them.
@@ -82,9 +85,9 @@ class RedisBroker:
         numbers = {int(number) for number in refused[1:]}
         if numbers and len(numbers) == len(messages):
             said = without_secrets(refused[0].decode(errors="replace"), self._url)
-            if said.startswith(("WRONGTYPE", "NOPERM")):
+            if said.startswith(("WRONGTYPE", "NOPERM", "ERR The user executing the script")):
                 raise SetupRefused(f"redis refuses the setup: {said} (stream {self._stream})")
-            raise Refused(f"redis: {said}")
+            raise (Unavailable if said.startswith(_NO_WRITES) else Refused)(f"redis: {said}")
         return {message.id for number, message in enumerate(messages) if number not in numbers}
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from qw.brokers import LoginRefused, SetupRefused
+from qw.brokers import LoginRefused, Refused, SetupRefused
 from qw.brokers.nats import NatsBroker, covers
 from qw.brokers.nats_inbox import NatsInbox
 from qw.core.errors import Unavailable
@@ -75,7 +75,7 @@ async def test_a_stream_that_is_full_refuses_what_is_too_much_and_says_why() -> 
         first, second = told(), told()
 
         confirmed = await made.publish([first, second])
-        with pytest.raises(Unavailable, match="maximum messages exceeded"):
+        with pytest.raises(Unavailable, match="maximum messages exceeded") as full:
             await made.publish([second])
         await client.jetstream().purge_stream("QW")
         again = await made.publish([second])
@@ -83,6 +83,7 @@ async def test_a_stream_that_is_full_refuses_what_is_too_much_and_says_why() -> 
         await client.close()
 
     assert (confirmed, again) == ({first.id}, {second.id})
+    assert full.type is not Refused  # the stream is to blame, and no event is blocked
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from qw.brokers import LoginRefused, SetupRefused, rabbitmq
+from qw.brokers import LoginRefused, Refused, SetupRefused, rabbitmq
 from qw.brokers.frames import publish_frames
 from qw.brokers.rabbitmq import RabbitBroker
 from qw.core.errors import Unavailable, Unreachable
@@ -69,6 +69,26 @@ async def test_what_comes_back_is_not_published(rabbitmq_url: str) -> None:
     assert confirmed == {message.id}
 
 
+async def test_an_exchange_that_is_gone_is_no_fault_of_the_event(rabbitmq_url: str) -> None:
+    name = f"qw-test-{os.urandom(5).hex()}"
+    broker = RabbitBroker(rabbitmq_url, format=EventFormat.CLOUDEVENTS, exchange=name)
+    await broker.open()
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        await channel.exchange_delete(name)
+        message = told()
+
+        with pytest.raises(SetupRefused, match=name):
+            await broker.publish([message])
+        confirmed = await broker.publish([message])
+        await broker.close()
+
+        await channel.queue_delete(f"{name}.unrouted")
+        for exchange in (name, f"{name}.unrouted"):
+            await channel.exchange_delete(exchange)
+    assert confirmed == {message.id}
+
+
 async def test_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> None:
     name = f"qw-test-{os.urandom(5).hex()}"
     broker = RabbitBroker(rabbitmq_url, format=EventFormat.CLOUDEVENTS, exchange=name)
@@ -83,7 +103,7 @@ async def test_what_a_full_queue_refuses_is_not_published(rabbitmq_url: str) -> 
 
         free, full = told(about="other"), told(about="full")
         confirmed = await broker.publish([free, full])
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused, match="is full"):
             await broker.publish([full])
         await broker.close()
 
