@@ -1,11 +1,14 @@
 -- Checks of `qw doctor`. Cheap at any number of rows.
 
 -- name: server
--- transaction_seconds: age of the oldest transaction of this database, which holds back vacuum.
+-- transaction_seconds: age of the oldest transaction of this database, which holds back vacuum. Without the rights of
+-- pg_read_all_stats a role sees no transactions of other roles; hidden: the number of their sessions.
 select current_setting('server_version_num')::integer as version, statement_timestamp() as now, pg_is_in_recovery() as is_standby,
        current_setting('default_transaction_read_only')::boolean as is_read_only,
        (select coalesce(max(extract(epoch from statement_timestamp() - xact_start)), 0)::float8 from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid()) as transaction_seconds,
+       (select count(*) from pg_stat_activity
+         where datname = current_database() and usesysid is not null and query = '<insufficient privilege>') as hidden,
        pg_database_size(current_database()) as bytes
 
 -- name: dead

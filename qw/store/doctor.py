@@ -23,12 +23,16 @@ _LISTEN_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """The server and the activity of the database. ``skew``: how far its clock is ahead of this process's clock."""
+    """The server and the activity of the database. ``skew``: how far its clock is ahead of this process's clock.
+
+    ``hidden``: sessions of other roles, of whose transactions this role sees nothing.
+    """
 
     version: int
     is_writable: bool
     skew: timedelta
     oldest_transaction: timedelta
+    hidden: int
     bytes: int
     is_pooled: bool
 
@@ -58,6 +62,7 @@ async def server(url: str) -> ServerFacts:
                 is_writable=not row["is_standby"] and not row["is_read_only"],
                 skew=skew,
                 oldest_transaction=timedelta(seconds=row["transaction_seconds"]),
+                hidden=row["hidden"],
                 bytes=row["bytes"],
                 is_pooled=await is_pooled(conn),
             )

@@ -7,6 +7,7 @@ import signal
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.cli.program import Qw, lines
 from tests.databases import Server, url_of, wait_until
@@ -315,6 +316,28 @@ def test_the_doctor_names_each_problem_with_its_fix(qw: Qw, url: str) -> None:
     found = problems(qw)
     assert found["queues"] == "qw daemon --queues mail"
     assert found.keys() == {"workers", "types", "queues"}
+
+
+def test_the_doctor_says_that_transactions_of_other_roles_are_hidden(qw: Qw, url: str) -> None:
+    role = f"qw_looker_{os.getpid()}"
+    own = make_conninfo(url, user=role)
+    with psycopg.connect(url) as conn:  # in a transaction
+        conn.execute(f'create role "{role}" login'.encode())
+        conn.commit()
+        try:
+            conn.execute("select 1")
+            blind = qw("doctor", "-o", "json", QW_DATABASE_URL=own).json
+            conn.execute(f'grant pg_read_all_stats to "{role}"'.encode())
+            conn.commit()
+            seeing = qw("doctor", "-o", "json", QW_DATABASE_URL=own).json
+        finally:
+            conn.execute(f'drop role "{role}"'.encode())
+
+    texts = [next(each["text"] for each in found if each["name"] == "transactions") for found in (blind, seeing)]
+    assert re.fullmatch(
+        r"the oldest is .+ old; \d+ sessions of other roles are hidden .+ pg_read_all_stats to it", texts[0]
+    )
+    assert re.fullmatch(r"the oldest is .+ old", texts[1])
 
 
 def test_a_schedule_that_nobody_serves_is_seen(qw: Qw, url: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 app = verbs()
 
-OLDEST_SERVER = 130000
+OLDEST_SERVER = 150000
 MOST_SKEW = timedelta(seconds=5)
 LONG_TRANSACTION = timedelta(minutes=5)
 LEAST_DISK = 1024**3  # bytes
@@ -113,7 +113,7 @@ def _fix_of(error: QwError) -> str:
 
 def _of_server(server: ServerFacts) -> Iterator[Finding]:
     version = f"PostgreSQL {server.version // 10000}.{server.version % 10000}, {server.bytes / 1024**2:,.0f} MiB"
-    too_old = "use PostgreSQL 13 or newer" if server.version < OLDEST_SERVER else ""
+    too_old = "use PostgreSQL 15 or newer" if server.version < OLDEST_SERVER else ""
     yield Finding(name="database", text=version, fix=too_old)
     if not server.is_writable:
         yield Finding(name="writes", text="the server is read-only", fix="set QW_DATABASE_URL to the primary")
@@ -123,7 +123,9 @@ def _of_server(server: ServerFacts) -> Iterator[Finding]:
     yield Finding(name="clock", text=f"the server is {span(skew)} {ahead} this machine", fix=fix)
     oldest = server.oldest_transaction
     fix = "end it: vacuum cannot remove dead rows until then; see pg_stat_activity" if oldest > LONG_TRANSACTION else ""
-    yield Finding(name="transactions", text=f"the oldest is {span(oldest)} old", fix=fix)
+    hidden = f"; {server.hidden} sessions of other roles are hidden from this one: grant pg_read_all_stats to it"
+    text = f"the oldest is {span(oldest)} old{hidden if server.hidden else ''}"
+    yield Finding(name="transactions", text=text, fix=fix)
 
 
 def _of_disk(settings: Settings, place: Database) -> Iterator[Finding]:
