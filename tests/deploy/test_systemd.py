@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -46,13 +47,20 @@ def test_the_unit_is_hardened() -> None:
 
 
 @with_systemd
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
-    shown = unit(Scope.SYSTEM, [sys.executable], account="root", settings=Path("/etc/qw.env"))
+@pytest.mark.parametrize("scope", Scope)
+def test_systemd_understands_every_line(scope: Scope, tmp_path: Path) -> None:
+    shown = unit(scope, [sys.executable], account="root", settings=Path("/etc/qw.env"))
     (tmp_path / "qw.service").write_text(shown)
 
-    done = subprocess.run(["systemd-analyze", "verify", tmp_path / "qw.service"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["systemd-analyze", f"--{scope}", "verify", tmp_path / "qw.service"],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
 
     assert "qw.service" not in done.stderr
+    assert scope is Scope.SYSTEM or done.returncode == 0, done.stderr
 
 
 def test_the_unit_gives_the_daemon_as_long_to_stop_as_it_may_take() -> None:
