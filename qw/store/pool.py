@@ -23,7 +23,7 @@ from qw.store.connection import (
 from qw.store.grants import require
 
 TIMEOUT = 10.0  # seconds to wait for a free connection
-IDLE_SECONDS = 300.0  # after which an unused connection is closed; reopening it takes some milliseconds
+IDLE_SECONDS = 120.0  # after which an unused connection is closed; reopening it takes some milliseconds
 
 
 def not_open(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Closes connections that a daemon has not used for minutes, so that many idle daemons need few connections."""
+"""Closes connections that a daemon has not used for some time, so that many idle daemons need few connections."""
 
 from __future__ import annotations
 
