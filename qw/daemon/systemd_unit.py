@@ -134,11 +134,11 @@ def program() -> list[str]:
 
 
 def check_program(program: Path) -> None:
-    """Raise Misconfigured unless every user can execute *program*."""
-    for place in (program, program.resolve()):
+    """Raise Misconfigured unless every user can execute *program* and the Python that runs it."""
+    for place in (program, program.resolve(), Path(sys.executable).resolve()):
         for part in (*reversed(place.parents), place):
             if not part.stat().st_mode & stat.S_IXOTH:
                 raise Misconfigured(
                     f"other users cannot run {program}, because {part} is closed to them; install qw where they can, "
-                    "for example: python3 -m venv /opt/qw && /opt/qw/bin/pip install qw"
+                    "for example: /usr/bin/python3 -m venv /opt/qw && /opt/qw/bin/pip install qw"
                 )

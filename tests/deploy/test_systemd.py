@@ -133,6 +133,18 @@ def test_a_program_that_other_users_cannot_reach_is_refused(tmp_path: Path) -> N
         check_program(program)
 
 
+def test_a_python_that_other_users_cannot_reach_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a venv in /opt, made by root with a Python in /root."""
+    python = tmp_path / "closed" / "python3"
+    python.parent.mkdir()
+    python.touch(0o755)
+    python.parent.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    with pytest.raises(Misconfigured, match=r"cannot run /usr/bin/env, because .+ is closed to them"):
+        check_program(Path("/usr/bin/env"))
+
+
 def test_a_place_that_cannot_be_written_is_named(qw: Qw, tmp_path: Path) -> None:
     (tmp_path / ".config").touch()
 
