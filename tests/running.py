@@ -12,13 +12,14 @@ from uuid import UUID
 from qw.config import load
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import check_input
+from qw.core.workflow.run import StepState
 from qw.daemon.handlers import built_in
 from qw.definitions import Definitions, loads
 from qw.engine.advance import advance, advance_new
 from qw.services.upkeep.artifacts import ArtifactFolders
 from qw.store import runs
 from qw.store.ids import new_id
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 from tests.services.workshop import Workshop, workshop
 
 SECONDS = 60.0
@@ -65,8 +66,8 @@ class Runner:
             await self.shop.claim()
             await self.shop.settle()
 
-    async def steps(self, id: UUID) -> dict[str, StoredStep]:
-        return {step.step: step for step in await runs.steps(self.shop.conn, [id])}
+    async def steps(self, id: UUID) -> dict[str, StepState]:
+        return {step.step_id: step for step in (await runs.steps(self.shop.conn, [id]))[id]}
 
 
 @asynccontextmanager

@@ -8,12 +8,12 @@ from datetime import datetime
 from uuid import UUID
 
 from qw.core.task import Attempt, Task
-from qw.core.workflow.run import COMPENSATION_PREFIX
+from qw.core.workflow.run import COMPENSATION_PREFIX, StepState
 from qw.core.workflow.step import Step
 from qw.core.workflow.workflow import Workflow
 from qw.store import tasks
 from qw.store.connection import Connection
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 
 MOST_ATTEMPTS = 5000  # maximum in one answer; the oldest are left out
 
@@ -36,7 +36,7 @@ class TimelineStep:
     id: str
     type: str
     needs: Sequence[str]
-    begun: StoredStep | None
+    begun: StepState | None
     compensates: str | None = None
     attempts: Sequence[TimelineAttempt] = ()
 
@@ -50,19 +50,19 @@ class RunTimeline:
 
 
 async def read_timeline(
-    conn: Connection, run: StoredRun, workflow: Workflow, begun: Sequence[StoredStep]
+    conn: Connection, run: StoredRun, workflow: Workflow, begun: Sequence[StepState]
 ) -> RunTimeline:
     ids = [step.task_id for step in begun if step.task_id]
     known = {task.id: task for task in await tasks.get(conn, ids)}
     past: dict[UUID, list[Attempt]] = {}
     for attempt in await tasks.attempts_of(conn, ids, limit=MOST_ATTEMPTS):
         past.setdefault(attempt.task_id, []).append(attempt)
-    return RunTimeline(run=run, steps=[*_steps(workflow, {step.step: step for step in begun}, known, past)])
+    return RunTimeline(run=run, steps=[*_steps(workflow, {step.step_id: step for step in begun}, known, past)])
 
 
 def _steps(
     workflow: Workflow,
-    begun: Mapping[str, StoredStep],
+    begun: Mapping[str, StepState],
     known: Mapping[UUID, Task],
     past: Mapping[UUID, Sequence[Attempt]],
 ) -> Iterator[TimelineStep]:
@@ -77,7 +77,7 @@ def _steps(
 def _step(
     id: str,
     step: Step | None,
-    row: StoredStep | None,
+    row: StepState | None,
     known: Mapping[UUID, Task],
     past: Mapping[UUID, Sequence[Attempt]],
 ) -> TimelineStep:

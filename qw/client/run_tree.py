@@ -11,13 +11,13 @@ from qw.core.errors import Invalid, NotFound
 from qw.core.task import Task
 from qw.core.task.payload import Json
 from qw.core.workflow import Workflow
-from qw.core.workflow.run import StepStatus
+from qw.core.workflow.run import Counts, StepState, StepStatus
 from qw.core.workflow.step import Step
 from qw.core.workflow.step_kinds import awaited_signal
 from qw.engine.parsed_workflows import workflow_of
 from qw.store import runs, tasks
 from qw.store.connection import Connection
-from qw.store.runs import StoredRun, StoredSignal, StoredStep
+from qw.store.runs import StoredRun, StoredSignal
 
 MOST_RUNS = 100  # maximum in one tree
 MOST_ITEMS = 10  # maximum of one foreach: failed or cancelled ones first, then running ones
@@ -105,9 +105,9 @@ class _Reader:
         if self._left < 0:
             return ShownRun(run=run)
         workflow = await self._workflow(run)
-        begun = {one.step: one for one in await runs.steps(self._conn, [run_id])}
+        begun = {step.step_id: step for step in (await runs.steps(self._conn, [run_id]))[run_id]}
         of_tasks = await self._tasks(begun)
-        steps = [await self._step(begun[name], workflow, of_tasks) for name in begun]
+        steps = [await self._step(run_id, step, workflow, of_tasks) for step in begun.values()]
         placed = {one.step: one for one in [*steps, *_pending(workflow, begun)]}
         order = [step.id for step in workflow.steps] if workflow else []
         names = [*order, *(name for name in begun if name not in set(order))]
@@ -120,16 +120,18 @@ class _Reader:
         except Invalid:
             return None
 
-    async def _tasks(self, begun: Mapping[str, StoredStep]) -> dict[UUID, Task]:
+    async def _tasks(self, begun: Mapping[str, StepState]) -> dict[UUID, Task]:
         ids = [one.task_id for one in begun.values() if one.task_id]
         return {task.id: task for task in await tasks.get(self._conn, ids)}
 
-    async def _step(self, stored: StoredStep, workflow: Workflow | None, of_tasks: Mapping[UUID, Task]) -> ShownStep:
+    async def _step(
+        self, run_id: UUID, stored: StepState, workflow: Workflow | None, of_tasks: Mapping[UUID, Task]
+    ) -> ShownStep:
         task = of_tasks.get(stored.task_id) if stored.task_id else None
-        step = workflow.by_id.get(stored.step) if workflow else None
+        step = workflow.by_id.get(stored.step_id) if workflow else None
         runs_on = stored.status is StepStatus.RUNNING
         return ShownStep(
-            step=stored.step,
+            step=stored.step_id,
             type=stored.type,
             status=stored.status,
             state=task.status.value if task and runs_on and not task.status.is_final else None,
@@ -142,14 +144,12 @@ class _Reader:
             error_kind=stored.error_kind,
             result=stored.result,
             task_id=stored.task_id,
-            items=await self._items(stored),
-            rounds=stored.rounds,
+            items=await self._items(run_id, stored.step_id, stored.items) if stored.items else None,
+            rounds=stored.rounds or None,
             run=await self.run(stored.child_id) if stored.child_id and step is not None else None,
         )
 
-    async def _items(self, stored: StoredStep) -> ShownItems | None:
-        if stored.items is None:
-            return None
+    async def _items(self, run_id: UUID, step_id: str, counts: Counts) -> ShownItems:
         notable = [
             ShownItem(
                 item=one.item,
@@ -158,18 +158,18 @@ class _Reader:
                 task_id=one.task_id,
                 run=await self.run(one.child_id) if one.child_id else None,
             )
-            for one in await runs.notable_items(self._conn, stored.run_id, stored.step, limit=MOST_ITEMS)
+            for one in await runs.notable_items(self._conn, run_id, step_id, limit=MOST_ITEMS)
         ]
         return ShownItems(
-            total=stored.items,
-            started=stored.items_started,
-            completed=stored.items_completed,
-            failed=stored.items_failed,
+            total=counts.total,
+            started=counts.started,
+            completed=counts.completed,
+            failed=counts.failed,
             notable=notable,
         )
 
 
-def _pending(workflow: Workflow | None, begun: Mapping[str, StoredStep]) -> Iterator[ShownStep]:
+def _pending(workflow: Workflow | None, begun: Mapping[str, StepState]) -> Iterator[ShownStep]:
     for step in workflow.steps if workflow else ():
         if step.id not in begun:
             open_needs = [need for need in step.needs if need not in begun or not begun[need].status.is_final]

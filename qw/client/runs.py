@@ -29,12 +29,11 @@ from qw.core.workflow.run import (
 from qw.core.workflow.step import StepKind
 from qw.engine.advance import advance_new
 from qw.engine.parsed_workflows import known_workflow, workflow_of
-from qw.engine.run_snapshot import state_of
 from qw.engine.start import start_run
 from qw.store import runs
 from qw.store.connection import Connection
 from qw.store.ids import new_id
-from qw.store.runs import StoredRun, StoredSignal, StoredStep
+from qw.store.runs import StoredRun, StoredSignal
 from qw.store.tasks import LAST_ID
 
 MOST = 1000  # maximum runs in one answer
@@ -45,7 +44,7 @@ class RunDetails:
     """A run with its steps, in start order."""
 
     run: StoredRun
-    steps: list[StoredStep]
+    steps: list[StepState]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ class Runs(Namespace):
             found = await runs.get(conn, [id])
             if not found:
                 raise NotFound(f"run {id} does not exist")
-            return RunDetails(run=found[0], steps=await runs.steps(conn, [id]))
+            return RunDetails(run=found[0], steps=(await runs.steps(conn, [id]))[id])
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
         """Return the id of the only run whose id starts with *text* (at least four hexadecimal digits)."""
@@ -179,12 +178,11 @@ class Runs(Namespace):
         """Return what `retry` would repeat with the run's current definition. Raise NotFound, Conflict or Invalid."""
         async with self._db.snapshot() as conn:
             found = await _inspect(conn, id)
-            states = [state_of(one) for one in found.steps]
             undone = await runs.undone_tasks(conn, id)
-            again = _redo(found.run, found.workflow, states, step=step, undone=undone)
+            again = _redo(found.run, found.workflow, found.steps, step=step, undone=undone)
         declared = [one.id for one in found.workflow.steps]
-        order = [*declared, *(one.step for one in found.steps if one.step not in set(declared))]
-        kept = {one.step for one in found.steps if one.status is StepStatus.COMPLETED} - again.steps
+        order = [*declared, *(state.step_id for state in found.steps if state.step_id not in set(declared))]
+        kept = {state.step_id for state in found.steps if state.status is StepStatus.COMPLETED} - again.steps
         return RetryPreview(
             again=[one for one in order if one in again.steps], kept=[one for one in declared if one in kept]
         )
@@ -268,7 +266,7 @@ class Runs(Namespace):
             found = await _inspect(conn, id)
             if not found.run.status.is_final:
                 raise Conflict(f"run {id} is {found.run.status}: its compensations are still running")
-            states = {one.step: state_of(one) for one in found.steps}
+            states = {state.step_id: state for state in found.steps}
             try:
                 id_ = failed_compensation(found.workflow, states, step).step_id
             except Conflict as conflict:
@@ -290,7 +288,7 @@ def _approval(found: InspectedRun, step: str | None) -> str:
     ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
     if step is not None and step not in ids:
         raise Invalid(f"{step[:60]!r} is not an approval of workflow {found.run.workflow}; there are: {_list(ids)}")
-    status = {one.step: one.status for one in found.steps}
+    status = {state.step_id: state.status for state in found.steps}
     decided = {one.name for one in found.signals if one.step is None}
     waiting = [id_ for id_ in ids if status.get(id_) is StepStatus.RUNNING and approval_name(id_) not in decided]
     if step is None:
@@ -325,7 +323,7 @@ async def _retry(
         version = await runs.save_version(conn, run_id, document)
     workflow = parse_workflow(run.workflow, (await runs.documents(conn, [version]))[version])
     check_input(workflow, run.input)
-    states = [state_of(one) for one in await runs.steps(conn, [run_id])]
+    states = (await runs.steps(conn, [run_id]))[run_id]
     undone = await runs.undone_tasks(conn, run_id)
     again = _redo(run, workflow, states, step=step, undone=undone)
     children = await runs.failed_children(conn, run_id, sorted(again.going_on))
@@ -352,8 +350,8 @@ def _redo(
 def _check_below(again: Redo, states: Sequence[StepState]) -> None:
     """Raise Conflict for a compensation that undoes child runs: these are to be retried instead."""
     for state in states:
-        if again.is_back and state.step_id in again.steps and (state.child or state.items):
-            what = f"run {state.child}" if state.child else "runs"
+        if again.is_back and state.step_id in again.steps and (state.child_id or state.items):
+            what = f"run {state.child_id}" if state.child_id else "runs"
             raise Conflict(f"{state.step_id} undoes {what}: retry the failed compensations there")
 
 
@@ -365,6 +363,6 @@ async def _inspect(conn: Connection, run_id: UUID) -> InspectedRun:
     return InspectedRun(
         run=run,
         workflow=known_workflow(run) or workflow_of(run, (await runs.documents(conn, [run.version]))[run.version]),
-        steps=await runs.steps(conn, [run_id]),
+        steps=(await runs.steps(conn, [run_id]))[run_id],
         signals=await runs.signals(conn, run_id),
     )

@@ -7,9 +7,8 @@ from uuid import UUID
 from qw.client.connections import Connections
 from qw.client.runs import Runs
 from qw.core.errors import NotFound
-from qw.core.why import Reason, RunFacts, StepFacts, reasons, run_reasons
+from qw.core.why import Reason, RunFacts, reasons, run_reasons
 from qw.store import runs, why, workers
-from qw.store.runs import StoredStep
 
 
 async def why_waits(db: Connections, id: UUID) -> list[Reason]:
@@ -22,20 +21,6 @@ async def why_waits(db: Connections, id: UUID) -> list[Reason]:
         return run_reasons(await _run_facts(db, id))
     except NotFound:
         raise NotFound(f"there is no task or run with the id {id}") from None
-
-
-def _step_facts(step: StoredStep) -> StepFacts:
-    return StepFacts(
-        status=step.status,
-        type=step.type,
-        task_id=step.task_id,
-        child_id=step.child_id,
-        due_at=step.due_at,
-        items=step.items,
-        rounds=step.rounds,
-        error=step.error,
-        ended=step.items_completed + step.items_failed,
-    )
 
 
 async def _run_facts(db: Connections, id: UUID) -> RunFacts:
@@ -53,7 +38,7 @@ async def _run_facts(db: Connections, id: UUID) -> RunFacts:
         detail=run.detail,
         error=run.error,
         needs={step.id: step.needs for step in workflow.steps},
-        steps={step.step: _step_facts(step) for step in found.steps},
+        steps={step.step_id: step for step in found.steps},
         has_news=has_news,
         servers=len(living),
     )

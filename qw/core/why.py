@@ -12,7 +12,7 @@ from qw.core.queue.limits import Limits, Rate
 from qw.core.task import Attempt, Status, Task
 from qw.core.task.checkpoint import CheckpointKind
 from qw.core.task.ending import MAX_LOSSES, SUSPECT_CRASHES
-from qw.core.workflow.run import QUEUED, RunStatus, StepStatus
+from qw.core.workflow.run import QUEUED, RunStatus, StepState, StepStatus
 from qw.core.workflow.step_kinds import StepKind
 
 MOST_AHEAD = 10_000  # the count of tasks ahead stops here
@@ -371,25 +371,6 @@ def _in_line(facts: TaskFacts) -> Iterator[Reason]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepFacts:
-    """The state of a started step. ``child_id`` is the run that it started, ``due_at`` the end of its sleep or wait.
-
-    ``items`` counts the items of a foreach, of which ``ended`` have ended. ``rounds`` counts the started rounds of a
-    repeat, or the started tries of a workflow, the last of which failed with ``error``.
-    """
-
-    status: StepStatus
-    type: str
-    task_id: UUID | None = None
-    child_id: UUID | None = None
-    due_at: datetime | None = None
-    items: int | None = None
-    ended: int = 0
-    rounds: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """The facts about a run. ``needs`` maps each step of its definition to the steps that it needs."""
 
@@ -398,7 +379,7 @@ class RunFacts:
     detail: str | None
     error: str | None
     needs: Mapping[str, Sequence[str]]
-    steps: Mapping[str, StepFacts]
+    steps: Mapping[str, StepState]
     has_news: bool
     servers: int
 
@@ -449,15 +430,15 @@ def _running_steps(facts: RunFacts) -> Iterator[Reason]:
             yield _running(facts.id, step, found)
 
 
-def _running(run: UUID, step: str, found: StepFacts) -> Reason:
+def _running(run: UUID, step: str, found: StepState) -> Reason:
     until = f" until {found.due_at:%Y-%m-%d %H:%M:%SZ}" if found.due_at else ""
     if found.items is not None:
-        text = f"step {step} is running: {found.ended:,} of {found.items:,} items have ended"
+        text = f"step {step} is running: {found.items.ended:,} of {found.items.total:,} items have ended"
         return Reason(code="step_running", text=text, advice=f"show progress: qw workflow show {run}")
-    if found.rounds is not None and found.due_at and found.error:
+    if found.rounds and found.due_at and found.error:
         text = f"step {step} failed {found.rounds:,} times and is tried again, waiting{until}: {found.error}"
         return Reason(code="between_tries", text=text)
-    if found.rounds is not None and found.due_at:
+    if found.rounds and found.due_at:
         return Reason(
             code="between_rounds", text=f"step {step} is repeated: {found.rounds:,} rounds so far, waiting{until}"
         )

@@ -36,6 +36,7 @@ from qw.core.workflow.run import (
     Signal,
     Start,
     StartRun,
+    StepState,
     StepStatus,
     UndoRun,
     UndoRuns,
@@ -45,10 +46,10 @@ from qw.engine.parsed_workflows import known_workflow, workflow_of
 from qw.engine.planner import Later, RunChanges, decide, environment, failed, states_after, task_of
 from qw.engine.run_snapshot import Case
 from qw.store import advances, runs, tasks
-from qw.store.advances import Begun, InboxEntry, OutgoingMessage, StepRow
+from qw.store.advances import Begun, InboxEntry, OutgoingMessage, Settled, StepRow
 from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 
 log = logging.getLogger(__name__)
 
@@ -203,30 +204,25 @@ def _new_key(run: StoredRun, workflow: Workflow | Exception) -> str | None:
         return None
 
 
-async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[StoredStep]]:
-    found: dict[UUID, list[StoredStep]] = defaultdict(list)
-    for step in await runs.steps(conn, locked):
-        found[step.run_id].append(step)
-    going = [run for run, steps in found.items() if any(_is_going_over_items(step) for step in steps)]
-    if going:
-        settled = {(one.run_id, one.step): one for one in await advances.settle_items(conn, going)}
-        for run in going:
-            found[run] = [
-                step._replace(
-                    items_completed=one.completed,
-                    items_failed=one.failed,
-                    error=one.error,
-                    error_kind=one.error_kind,
-                )
-                if (one := settled.get((run, step.step)))
-                else step
-                for step in found[run]
-            ]
-    return found
+async def _steps(conn: Connection, locked: Sequence[UUID]) -> dict[UUID, list[StepState]]:
+    steps = await runs.steps(conn, locked)
+    in_foreach = [run for run, of_run in steps.items() if any(_is_going_over_items(step) for step in of_run)]
+    if in_foreach:
+        settled = {(counts.run_id, counts.step): counts for counts in await advances.settle_items(conn, in_foreach)}
+        for run in in_foreach:
+            steps[run] = [_settled(step, settled.get((run, step.step_id))) for step in steps[run]]
+    return steps
 
 
-def _is_going_over_items(step: StoredStep) -> bool:
+def _is_going_over_items(step: StepState) -> bool:
     return step.items is not None and step.status is StepStatus.RUNNING
+
+
+def _settled(step: StepState, counts: Settled | None) -> StepState:
+    if counts is None or step.items is None:
+        return step
+    items = replace(step.items, completed=counts.completed, failed=counts.failed)
+    return step._replace(items=items, error=counts.error, error_kind=counts.error_kind)
 
 
 async def _signals(

@@ -155,9 +155,9 @@ class _Rows:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._run = case.run
-        self._stored = {step.step: step for step in case.steps}
+        self._stored = {step.step_id: step for step in case.steps}
         self._decision = RunChanges(
-            steps={(case.run.id, name): row for name, row in case.ended.items()},
+            steps={(case.run.id, name): row_of(case.run.id, step) for name, step in case.ended.items()},
             places={case.run.id: max((state.finished for state in case.states), default=0)},
         )
 
@@ -224,7 +224,7 @@ class _Rows:
     def _put(self, step_id: str, **fields: object) -> None:
         row = self._decision.steps.get((self._run.id, step_id))
         if row is None and step_id in self._stored:
-            row = row_of(self._stored[step_id])
+            row = row_of(self._run.id, self._stored[step_id])
         if row is None:
             new: dict[str, Any] = {"type": self._type(step_id), "status": StepStatus.RUNNING, **fields}
             self._decision.steps[self._run.id, step_id] = StepRow(run_id=self._run.id, step=step_id, **new)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from uuid import UUID
 
 from qw.core.task import Status
 from qw.core.workflow import Workflow
-from qw.core.workflow.run import Counts, Run, Signal, StepState, StepStatus
+from qw.core.workflow.run import Run, Signal, StepState, StepStatus
 from qw.store.advances import StepRow
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 
 _ENDED = {
     Status.COMPLETED.value: StepStatus.COMPLETED,
@@ -26,7 +27,7 @@ class Case:
 
     run: StoredRun
     definition: Workflow | Exception
-    steps: Sequence[StoredStep]
+    steps: Sequence[StepState]
     asks: frozenset[str] = frozenset()
     signals: tuple[Signal, ...] = ()
     ahead: int = 0
@@ -39,22 +40,13 @@ class Case:
         return self.definition
 
     @cached_property
-    def ended(self) -> dict[str, StepRow]:
+    def ended(self) -> dict[str, StepState]:
         """The steps whose tasks or runs became final since the last pass, in that order."""
-        place = max((step.finished or 0 for step in self.steps), default=0)
-        news = [one for one in self.steps if one.status is StepStatus.RUNNING and one.task_status]
-        news = [one for one in news if not self._is_answered(one)]
+        place = max((step.finished for step in self.steps), default=0)
+        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
+        news = [step for step in news if not self._is_answered(step)]
         news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
-        return {
-            step.step: row_of(step)._replace(
-                status=_ENDED[step.task_status or ""],
-                error=None if step.task_status == Status.COMPLETED else step.error,
-                error_kind=None if step.task_status == Status.COMPLETED else step.error_kind,
-                finished=place + n,
-                ended_at=step.task_finished_at,
-            )
-            for n, step in enumerate(news, start=1)
-        }
+        return {step.step_id: _ended(step, place + n) for n, step in enumerate(news, start=1)}
 
     @cached_property
     def value(self) -> Run:
@@ -75,58 +67,45 @@ class Case:
 
     @cached_property
     def states(self) -> list[StepState]:
-        return [state_of(step, self.ended.get(step.step), is_answered=self._is_answered(step)) for step in self.steps]
+        """The steps with the outcomes of their tasks."""
+        return [self.ended.get(step.step_id) or self._open(step) for step in self.steps]
 
-    def _is_answered(self, step: StoredStep) -> bool:
+    def _open(self, step: StepState) -> StepState:
+        return step._replace(is_answered=True) if self._is_answered(step) else step
+
+    def _is_answered(self, step: StepState) -> bool:
         """Whether `plan` decides what follows: after a completed round, or a failed run that may be retried."""
-        if step.rounds is None or step.status is not StepStatus.RUNNING:
+        if not step.rounds or step.status is not StepStatus.RUNNING:
             return False
-        found = None if isinstance(self.definition, Exception) else self.definition.by_id.get(step.step)
-        if found is None or step.task_status == Status.COMPLETED:
-            return found is not None and found.repeat is not None
-        is_tried_again = step.task_status == Status.FAILED and found.starts_again(step.error_kind, tries=step.rounds)
-        return is_tried_again and not step.cancel_asked
+        declared = None if isinstance(self.definition, Exception) else self.definition.by_id.get(step.step_id)
+        if declared is None or step.task_status == Status.COMPLETED:
+            return declared is not None and declared.repeat is not None
+        may_retry = step.task_status == Status.FAILED and declared.starts_again(step.error_kind, tries=step.rounds)
+        return may_retry and not step.cancel_asked
 
 
-def row_of(step: StoredStep) -> StepRow:
-    """Return the row of the step, unchanged."""
+def _ended(step: StepState, place: int) -> StepState:
+    status = _ENDED[step.task_status or ""]
+    if status is StepStatus.COMPLETED:
+        step = step._replace(error=None, error_kind=None)
+    return step._replace(status=status, finished=place)
+
+
+def row_of(run_id: UUID, step: StepState) -> StepRow:
+    """Return the row of the step."""
     return StepRow(
-        run_id=step.run_id,
-        step=step.step,
+        run_id=run_id,
+        step=step.step_id,
         type=step.type,
         status=step.status,
         task_id=step.task_id,
         child_id=step.child_id,
         due=step.due_at,
-        items=step.items,
-        rounds=step.rounds,
+        items=step.items.total if step.items else None,
+        rounds=step.rounds or None,
         error=step.error,
         error_kind=step.error_kind,
         cancel_asked=step.cancel_asked,
-        finished=step.finished,
-    )
-
-
-def state_of(step: StoredStep, ended: StepRow | None = None, *, is_answered: bool = False) -> StepState:
-    """Return the state of the step for `plan`, with the outcome *ended*."""
-    counts = None
-    if step.items is not None:
-        counts = Counts(
-            total=step.items, started=step.items_started, completed=step.items_completed, failed=step.items_failed
-        )
-    return StepState(
-        step_id=step.step,
-        status=ended.status if ended else step.status,
-        task_id=step.task_id,
-        result=step.result,
-        error=step.error,
-        error_kind=step.error_kind,
-        finished=(ended.finished if ended else step.finished) or 0,
-        cancel_asked=step.cancel_asked,
-        due=step.due_at,
-        child=step.child_id,
-        items=counts,
-        rounds=step.rounds or 0,
-        is_answered=is_answered,
-        since=step.started_at,
+        finished=step.finished or None,
+        ended_at=step.task_finished_at if step.status.is_final else None,
     )

@@ -77,8 +77,8 @@ select id, workflow from qw.run where id = any(%(ids)s::uuid[])
 -- The steps of runs in start order, with the state of their tasks or of the runs that they started. The outcome of a
 -- step that started a run is known once that run is final; of a compensation that undoes a run, once that run is final
 -- for the second time, which makes it failed.
-select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, s.finished_at, s.finished, s.due_at,
-       s.cancel_asked, s.items, s.rounds, s.started as items_started, s.completed as items_completed, s.failed as items_failed,
+select s.run_id, s.step, s.status, s.type, s.task_id, s.child_id, s.started_at, s.finished_at, coalesce(s.finished, 0),
+       s.due_at, s.cancel_asked, coalesce(s.rounds, 0),
        case when s.status <> 'completed' then coalesce(s.error, f.error, case when c.status = 'failed' then c.error end)
          end as error,
        case when s.status <> 'completed' then coalesce(
@@ -90,7 +90,8 @@ select s.run_id, s.step, s.type, s.status, s.task_id, s.child_id, s.started_at, 
          when s.step not like 'compensate:%%' then c.status
          when c.status <> 'failed' then null
          when c.detail = 'compensation_failed' then 'failed' else 'completed' end) as task_status,
-       coalesce(f.finished_at, c.finished_at) as task_finished_at, f.fence as task_fence
+       coalesce(f.finished_at, c.finished_at) as task_finished_at, f.fence as task_fence,
+       s.items, s.started, s.completed, s.failed
   from qw.run_step s
   left join qw.finished f on f.task_id = s.task_id
   left join qw.run c on c.id = s.child_id

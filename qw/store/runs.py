@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -18,7 +18,7 @@ from qw.core.errors import Conflict
 from qw.core.task.handler_api import Recorded
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.repair import Redo
-from qw.core.workflow.run import RunStatus, StepStatus
+from qw.core.workflow.run import Counts, RunStatus, StepState, StepStatus
 from qw.store import arrays
 from qw.store.connection import Connection, query, to_json
 from qw.store.tasks import LAST_ID
@@ -65,35 +65,6 @@ class StoredRun:
     started_at: datetime | None
     finished_at: datetime | None
     read_at: datetime
-
-
-class StoredStep(NamedTuple):
-    """A step of a run. ``task_…`` are fields of its final task, or of the run that it started; None until that is
-    final. ``items…`` are the counts of a foreach. The fields have the order of the statement's columns.
-    """
-
-    run_id: UUID
-    step: str
-    type: str
-    status: StepStatus
-    task_id: UUID | None
-    child_id: UUID | None
-    started_at: datetime
-    finished_at: datetime | None
-    finished: int | None
-    due_at: datetime | None
-    cancel_asked: bool
-    items: int | None
-    rounds: int | None
-    items_started: int
-    items_completed: int
-    items_failed: int
-    error: str | None
-    error_kind: str | None
-    result: Json
-    task_status: str | None
-    task_finished_at: datetime | None
-    task_fence: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,10 +181,16 @@ async def find(
     return [row[0] for row in await (await query(conn, _SQL["find"], params)).fetchall()]
 
 
-async def steps(conn: Connection, runs: Sequence[UUID]) -> list[StoredStep]:
-    """Return the steps of *runs* that have started, run by run, in start order."""
+async def steps(conn: Connection, runs: Sequence[UUID]) -> dict[UUID, list[StepState]]:
+    """Return the steps of each of *runs* that have started, in start order."""
     rows = await (await conn.execute(_SQL["steps"], {"runs": arrays.uuids(runs)}, binary=True)).fetchall()
-    return [StoredStep._make((*row[:3], _STEP_STATUS[row[3]], *row[4:])) for row in rows]
+    steps: dict[UUID, list[StepState]] = {run: [] for run in runs}
+    for run, step, status, *fields, total, started, completed, failed in rows:
+        items = None
+        if total is not None:
+            items = Counts(total=total, started=started, completed=completed, failed=failed)
+        steps[run].append(StepState._make((step, _STEP_STATUS[status], *fields, items, False)))
+    return steps
 
 
 _STEP_STATUS = {status.value: status for status in StepStatus}

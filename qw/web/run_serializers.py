@@ -9,8 +9,8 @@ from typing_extensions import TypedDict
 
 from qw.client.runs import RunDetails
 from qw.core.task.masking import masked_error
-from qw.core.workflow.run import RunStatus, StepStatus
-from qw.store.runs import StoredRun, StoredStep
+from qw.core.workflow.run import RunStatus, StepState, StepStatus
+from qw.store.runs import StoredRun
 from qw.web.fields import Id, Stamp
 from qw.web.route import Request
 from qw.web.serializers import stamp, stamp_or_none
@@ -67,9 +67,10 @@ def with_steps(details: RunDetails, shown: Shown) -> RunWithSteps:
     return {**run_entity(details.run, shown), "steps": [_step(step, shown) for step in details.steps]}
 
 
-def _step(step: StoredStep, shown: Shown) -> StepEntity:
+def _step(step: StepState, shown: Shown) -> StepEntity:
+    assert step.started_at is not None  # true of every stored step
     return {
-        "id": step.step,
+        "id": step.step_id,
         "type": step.type,
         "status": step.status,
         "taskId": str(step.task_id) if step.task_id else None,

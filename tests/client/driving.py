@@ -13,11 +13,12 @@ from qw.core.task.ending import Completed, Failed, Outcome
 from qw.core.task.outcome import error_outcome
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow import check_input, parse_workflow
+from qw.core.workflow.run import StepState
 from qw.engine.advance import advance, advance_new
 from qw.store import claims, runs
 from qw.store.connection import Connection
 from qw.store.ids import new_id
-from qw.store.runs import StoredRun, StoredStep
+from qw.store.runs import StoredRun
 from tests.given import claimed, ended, registered, value
 
 Act = Callable[[Claim], Json]
@@ -100,8 +101,8 @@ class Driver:
         (run,) = await runs.get(self.conn, [id])
         return run
 
-    async def steps(self, id: UUID) -> dict[str, StoredStep]:
-        return {one.step: one for one in await runs.steps(self.conn, [id])}
+    async def steps(self, id: UUID) -> dict[str, StepState]:
+        return {step.step_id: step for step in (await runs.steps(self.conn, [id]))[id]}
 
     async def statuses(self, id: UUID) -> dict[str, str]:
         return {name: one.status.value for name, one in (await self.steps(id)).items()}

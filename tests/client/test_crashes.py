@@ -205,15 +205,15 @@ async def check(world: World, run: StoredRun) -> None:
     assert set(tasks.values()) <= {1}, "no step or item has two tasks"
     places = sorted(one.finished or 0 for one in steps.values())
     assert places == list(range(1, len(places) + 1)), "each end is recorded once"
-    undone = [one for one in steps.values() if one.step.startswith("compensate:")]
+    undone = [one for one in steps.values() if one.step_id.startswith("compensate:")]
     undone.sort(key=lambda one: one.finished or 0)
     if run.status == "failed" and not str(run.error).startswith("step z0 of finally"):
         expected = [
-            compensation_id(one.step)
+            compensation_id(one.step_id)
             for one in sorted(steps.values(), key=lambda one: one.finished or 0, reverse=True)
-            if one.step in workflow.by_id and _is_undone(workflow, one.step, steps)
+            if one.step_id in workflow.by_id and _is_undone(workflow, one.step_id, steps)
         ]
-        assert [one.step for one in undone] == expected, "exactly what was done is undone, the last first"
+        assert [one.step_id for one in undone] == expected, "exactly what was done is undone, the last first"
         assert all(steps[one.id].status.is_final for one in (*workflow.on_failure, *workflow.finally_steps))
         for one in workflow.steps:
             if one.compensate is None:
@@ -240,7 +240,7 @@ def _is_undone(workflow: Workflow, step_id: str, steps: Mapping[str, Any]) -> bo
         return False
     if one.compensate is None and state.status is StepStatus.CANCELLED:
         return state.child_id is not None or state.items is not None
-    return state.status is StepStatus.COMPLETED or bool(state.items_completed)
+    return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)
 
 
 @given(documents(), st.data())

@@ -9,8 +9,8 @@ import pytest
 
 from qw.core.queue.limits import limits_of
 from qw.core.task import Attempt, Status, Task
-from qw.core.why import HeldBack, Reason, RunFacts, ServerState, StepFacts, TaskFacts, TaskWorker, reasons, run_reasons
-from qw.core.workflow.run import RunStatus, StepStatus
+from qw.core.why import HeldBack, Reason, RunFacts, ServerState, TaskFacts, TaskWorker, reasons, run_reasons
+from qw.core.workflow.run import Counts, RunStatus, StepState, StepStatus
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -216,7 +216,7 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         detail=None,
         error=None,
         needs={"a": [], "b": ["a"], "c": ["a", "b"]},
-        steps={"a": StepFacts(status=StepStatus.RUNNING, type="noop", task_id=ID)},
+        steps={"a": StepState("a", StepStatus.RUNNING, type="noop", task_id=ID)},
         has_news=True,
         servers=0,
     )
@@ -228,7 +228,7 @@ def test_a_run_says_which_steps_wait_for_which() -> None:
         ("waits_for_steps", "step c is waiting for a, b"),
     ]
     assert run_reasons(replace(facts, status=RunStatus.FAILED, error="boom"))[0].text == "the run failed: boom"
-    each = StepFacts(status=StepStatus.RUNNING, type="noop", items=1000, ended=20)
+    each = StepState("each", StepStatus.RUNNING, type="noop", items=Counts(total=1000, started=30, completed=20))
     assert run_reasons(replace(facts, steps={"a": each}))[1].text == "step a is running: 20 of 1,000 items have ended"
 
 
@@ -248,7 +248,7 @@ def test_a_run_says_what_a_step_without_a_task_waits_for(type_: str, code: str, 
         detail="queued",
         error=None,
         needs={"a": []},
-        steps={"a": StepFacts(status=StepStatus.RUNNING, type=type_, child_id=ID, due_at=NOW)},
+        steps={"a": StepState("a", StepStatus.RUNNING, type=type_, child_id=ID, due_at=NOW)},
         has_news=False,
         servers=1,
     )
@@ -261,8 +261,8 @@ def test_a_run_says_what_a_step_without_a_task_waits_for(type_: str, code: str, 
 
 
 def test_a_run_says_what_failed_where_a_workflow_is_tried_again() -> None:
-    step = StepFacts(
-        status=StepStatus.RUNNING, type="workflow", child_id=ID, due_at=NOW, rounds=2, error="step x: exit code 1"
+    step = StepState(
+        "a", StepStatus.RUNNING, type="workflow", child_id=ID, due_at=NOW, rounds=2, error="step x: exit code 1"
     )
     facts = RunFacts(
         id=ID,

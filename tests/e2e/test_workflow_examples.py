@@ -37,9 +37,9 @@ async def test_parallel_map_sub_workflow_and_shell(client: Client) -> None:
         orders = await ran(client, "ship-all")
         lines = await ran(client, "count-lines", {"text": "$(echo pasted)\n; rm -rf /\n"})
 
-    assert [step.step for step in diamond.steps] == ["begin", "left", "right", "end"]
+    assert [step.step_id for step in diamond.steps] == ["begin", "left", "right", "end"]
     assert lengths.run.output == {"count": 5}
-    measured = next(step.result for step in lengths.steps if step.step == "measure")
+    measured = next(step.result for step in lengths.steps if step.step_id == "measure")
     assert [one["result"] for one in measured] == [7, 4, 5, 2, 10]  # type: ignore[index,union-attr,call-overload]
     assert order.run.output == {"sent": "parcel of 4711"}
     assert orders.run.output == {"last": "parcel of 4713"}

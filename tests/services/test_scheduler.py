@@ -124,7 +124,7 @@ async def test_a_due_schedule_starts_a_run_with_its_first_tasks(client: Client, 
     assert fire.run_id is not None
     run = await client.runs.get(fire.run_id)
     assert (run.run.workflow, run.run.input) == ("hello", {"name": "zoe", "n": 3})
-    assert [step.step for step in run.steps] == ["a"]
+    assert [step.step_id for step in run.steps] == ["a"]
 
 
 async def test_a_run_that_cannot_start_is_a_skip_that_says_why(

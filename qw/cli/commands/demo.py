@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from qw.client import Client
     from qw.client.runs import RunDetails
     from qw.config import Settings
+    from qw.core.workflow.run import StepState
     from qw.daemon.database import Database
     from qw.handlers.invoice.documents import Order
-    from qw.store.runs import StoredStep
 
 app = verbs()
 
@@ -184,19 +184,19 @@ async def _followed(client: Client, run_id: UUID, limit: timedelta) -> RunDetail
         await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
         run = await client.runs.get(run_id)
         for step in run.steps:
-            if step.status.is_final and step.step not in shown:
-                shown.add(step.step)
+            if step.status.is_final and step.step_id not in shown:
+                shown.add(step.step_id)
                 _show_step(step)
         if waiting.done() and run.run.status.is_final:
             return await waiting
 
 
-def _show_step(step: StoredStep) -> None:
+def _show_step(step: StepState) -> None:
     from qw.cli.output.text import printable
     from qw.cli.output.views import took
 
     error = f"  {step.error}" if step.error else ""
-    print(printable(f"{step.step:<9}{step.type:<16}{step.status:<11}{took(step):>8}{error}"), flush=True)
+    print(printable(f"{step.step_id:<9}{step.type:<16}{step.status:<11}{took(step):>8}{error}"), flush=True)
 
 
 @asynccontextmanager

@@ -155,7 +155,7 @@ async def _looked_up(client: Client, word: str) -> tuple[Workflow, Mapping[str, 
         stored = await client.workflows.get(word)
         return parse_workflow(stored.name, stored.document), {}
     run = await client.runs.inspect(run_id)
-    return run.workflow, {step.step: step.status for step in run.steps}
+    return run.workflow, {step.step_id: step.status for step in run.steps}
 
 
 def signal(

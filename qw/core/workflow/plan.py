@@ -345,7 +345,7 @@ def _has_something_to_undo(step: Step, view: View) -> bool:
     if step.repeat and (step.compensate is None or not state.rounds):
         return state.rounds > 0
     if state.status is StepStatus.CANCELLED and step.compensate is None:
-        return state.child is not None or state.items is not None  # a stopped run has not undone its work yet
+        return state.child_id is not None or state.items is not None  # a stopped run has not undone its work yet
     return state.status is StepStatus.COMPLETED or bool(state.items and state.items.completed)
 
 

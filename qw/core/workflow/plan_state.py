@@ -147,20 +147,20 @@ class View:
     def take(self, action: Action) -> None:
         match action:
             case StartRun(step_id=id_, round=round_) if round_ and id_ in self.states:
-                again = self.states[id_]._replace(rounds=round_, is_answered=False, due=None)
+                again = self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None)
                 self._put(again._replace(error=None, error_kind=None))
             case Again(step_id=id_, round=round_):
-                self._put(self.states[id_]._replace(rounds=round_, is_answered=False, due=None))
+                self._put(self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None))
             case Pause(step_id=id_, until=until):
-                self._put(self.states[id_]._replace(due=until))
+                self._put(self.states[id_]._replace(due_at=until))
             case Accept(step_id=id_):
                 self._end(self.states[id_]._replace(status=StepStatus.COMPLETED))
             case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
             case UndoRun(step_id=id_, child=child):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, child=child))
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, child_id=child))
             case Wait(step_id=id_, until=until):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, due=until))
+                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, due_at=until))
             case Expand(step_id=id_, items=items):
                 self._put(StepState(step_id=id_, status=StepStatus.RUNNING, items=Counts(total=len(items))))
             case Launch(step_id=id_, count=count):

@@ -87,15 +87,20 @@ class Rehearsal:
                 before = self.states.get(id_)
                 rounds = before.rounds + 1 if before else 1
                 self.states[id_] = StepState(
-                    step_id=id_, status=StepStatus.RUNNING, task_id=_TASK, child=_RUN, rounds=rounds, since=self.now
+                    step_id=id_,
+                    status=StepStatus.RUNNING,
+                    task_id=_TASK,
+                    child_id=_RUN,
+                    rounds=rounds,
+                    started_at=self.now,
                 )
             case Again(step_id=id_, round=round_):
-                self.states[id_] = self.states[id_]._replace(rounds=round_, is_answered=False, due=None)
+                self.states[id_] = self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None)
             case Wait(step_id=id_):
                 self.states[id_] = StepState(step_id=id_, status=StepStatus.RUNNING)
             case Pause(until=until, step_id=id_):
                 self.now = max(self.now, until)
-                self.states[id_] = self.states[id_]._replace(due=until)
+                self.states[id_] = self.states[id_]._replace(due_at=until)
             case Expand(step_id=id_, items=items):
                 count = len(items)
                 counts = Counts(total=count, started=count, completed=count)

@@ -99,35 +99,47 @@ class Counts:
     failed: int = 0
 
     @property
+    def ended(self) -> int:
+        return self.completed + self.failed
+
+    @property
     def running(self) -> int:
-        return self.started - self.completed - self.failed
+        return self.started - self.ended
 
 
 class StepState(NamedTuple):
-    """The state of a step. ``finished`` is the position in which it ended; ``result`` is that of its task.
+    """A step of a run: the row, and the state of its task or of the run that it started (``child_id``).
 
-    ``due``: end of a sleep or wait; ``child``: the run that the step started. While a foreach runs, ``error`` is that
-    of the first failed item. In a repeat, ``rounds`` have begun since ``since``. ``is_answered``: the last round has
-    ended, and once the next one is decided, it begins when ``due``. A retried workflow counts its tries in the same
-    way; the last one failed with ``error``.
+    ``finished`` is the place in the order in which steps ended, 0 if it has not. ``due_at``: end of a sleep or wait.
+    ``result`` and ``error`` are those of its task; while a foreach runs, ``error`` is that of the first failed item.
+    ``task_…`` are fields of the final task or run; None until that is final.
+
+    In a repeat, ``rounds`` have begun since ``started_at``. ``is_answered``: the last round has ended, and once the
+    next one is decided, it begins at ``due_at``. A retried workflow counts its tries in the same way; the last one
+    failed with ``error``.
 
     A tuple for speed: each pass over a run makes one per step; a frozen dataclass takes three to six times as long.
     """
 
     step_id: str
     status: StepStatus
+    type: str = ""
     task_id: UUID | None = None
-    result: Json = None
+    child_id: UUID | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    finished: int = 0
+    due_at: datetime | None = None
+    cancel_asked: bool = False
+    rounds: int = 0
     error: str | None = None
     error_kind: str | None = None
-    finished: int = 0
-    cancel_asked: bool = False
-    due: datetime | None = None
-    child: UUID | None = None
+    result: Json = None
+    task_status: str | None = None
+    task_finished_at: datetime | None = None
+    task_fence: int | None = None
     items: Counts | None = None
-    rounds: int = 0
     is_answered: bool = False
-    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,10 +129,10 @@ def _next_round(step: Step, state: StepState, view: View) -> StepAction | None:
     """Return what follows a round that has ended; None until the next round is due."""
     repeat = step.repeat
     assert repeat is not None
-    if state.due and state.due > view.now:
+    if state.due_at and state.due_at > view.now:
         return None
     try:
-        if state.due:
+        if state.due_at:
             return _again(step, state, view)
         if not repeat.goes_on(_round_scope(step, view, state.result, state.rounds)):
             return Accept(step_id=step.id)
@@ -140,7 +140,7 @@ def _next_round(step: Step, state: StepState, view: View) -> StepAction | None:
             error = f"not done after {state.rounds:,} rounds (repeat {repeat.title})"
             return End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=EXHAUSTED)
         delay = repeat.delay_after(state.rounds)
-        if repeat.timeout and state.since and view.now + delay > state.since + repeat.timeout:
+        if repeat.timeout and state.started_at and view.now + delay > state.started_at + repeat.timeout:
             error = f"not done within {format_duration(repeat.timeout)} (repeat {repeat.title})"
             return End(step_id=step.id, status=StepStatus.FAILED, error=error, error_kind=TIMEOUT)
         return Pause(step_id=step.id, until=view.now + delay) if delay else _again(step, state, view)
@@ -157,9 +157,9 @@ def _again(step: Step, state: StepState, view: View) -> StepAction:
 
 def _next_try(step: Step, state: StepState, view: View) -> StepAction | None:
     """Return what follows a failed run that is retried; None until the next try is due."""
-    if state.due and state.due > view.now:
+    if state.due_at and state.due_at > view.now:
         return None
-    if not state.due:
+    if not state.due_at:
         # without jitter, because this is a pure function
         return Pause(step_id=step.id, until=view.now + backoff_delay(step.backoff or Backoff(), state.rounds, 1.0))
     try:
@@ -175,7 +175,7 @@ def stop_rounds(step: Step, view: View, reason: str) -> StepAction:
     if step.repeat is None:
         return End(step_id=step.id, status=StepStatus.FAILED, error=state.error, error_kind=state.error_kind)
     try:
-        is_done = not state.due and not step.repeat.goes_on(_round_scope(step, view, state.result, state.rounds))
+        is_done = not state.due_at and not step.repeat.goes_on(_round_scope(step, view, state.result, state.rounds))
     except ExpressionError:
         is_done = False
     if is_done:
@@ -204,7 +204,7 @@ def go_on(step: Step, view: View) -> Iterator[Action]:
     elif state.is_answered:
         action = _next_try(step, state, view)
         yield from view.taken([action] if action else [])
-    elif step.kind is StepKind.SLEEP and state.due and state.due <= view.now:
+    elif step.kind is StepKind.SLEEP and state.due_at and state.due_at <= view.now:
         yield from view.taken([End(step_id=step.id, status=StepStatus.COMPLETED)])
     elif step.kind in (StepKind.SIGNAL, StepKind.APPROVAL):
         yield from view.taken(_heard(step, state, view))
@@ -246,7 +246,7 @@ def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
     signals = [one for one in view.run.signals if one.name == name][: 1 if count is None else count]
     if len(signals) == (count or 1):
         yield _decided(step, signals[0]) if step.kind is StepKind.APPROVAL else _received(step, signals, count)
-    elif state.due and state.due <= view.now:
+    elif state.due_at and state.due_at <= view.now:
         assert step.timeout is not None
         what = f"no signal {name!r} came" if count is None else f"{len(signals)} of {count} signals {name!r} came"
         what = "not approved" if step.kind is StepKind.APPROVAL else what
@@ -295,8 +295,8 @@ def compensate(step: Step, view: View) -> Iterator[Action]:
     elif state.items or step.repeat:
         action = UndoRuns(step_id=step_id, of=step.id)
     else:
-        assert state.child is not None
-        action = UndoRun(step_id=step_id, child=state.child)
+        assert state.child_id is not None
+        action = UndoRun(step_id=step_id, child=state.child_id)
     yield from view.taken([action])
 
 

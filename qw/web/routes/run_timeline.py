@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 from qw.client.run_timeline import TimelineAttempt, TimelineStep
 from qw.core.errors import NotFound
 from qw.core.task.masking import masked_error
-from qw.store.runs import StoredStep
+from qw.core.workflow.run import Counts
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Stamp
 from qw.web.route import Request, get
@@ -88,7 +88,7 @@ def _step(step: TimelineStep) -> TimelineStepEntity:
         "status": row.status if row else WAITING,
         "taskId": str(row.task_id) if row and row.task_id else None,
         "childRunId": str(row.child_id) if row and row.child_id else None,
-        "items": _items(row) if row else None,
+        "items": _items(row.items) if row and row.items else None,
         "startedAt": stamp_or_none(row.started_at) if row else None,
         "finishedAt": stamp_or_none(row.finished_at) if row else None,
         "error": masked_error(row.error) if row else None,
@@ -97,14 +97,12 @@ def _step(step: TimelineStep) -> TimelineStepEntity:
     }
 
 
-def _items(row: StoredStep) -> StepItemCounts | None:
-    if row.items is None:
-        return None
+def _items(counts: Counts) -> StepItemCounts:
     return {
-        "total": row.items,
-        "started": row.items_started,
-        "completed": row.items_completed,
-        "failed": row.items_failed,
+        "total": counts.total,
+        "started": counts.started,
+        "completed": counts.completed,
+        "failed": counts.failed,
     }
 
 

@@ -104,7 +104,7 @@ async def graph(call: Request[None, GraphQuery]) -> Graph:
     """Get a diagram of a run in its current state, as text, Mermaid, Graphviz or SVG."""
     run = (await the_run(call)).run
     inspected = await call.client.runs.inspect(run.id)
-    statuses = {step.step: step.status for step in inspected.steps}
+    statuses = {step.step_id: step.status for step in inspected.steps}
     return {"format": call.query.format, "graph": drawn(inspected.workflow, statuses, call.query.format)}
 
 

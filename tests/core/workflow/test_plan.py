@@ -379,14 +379,14 @@ class World:
                 self.began.append(step_id)
                 step = self.workflow.by_id.get(step_id)
                 self.needs[step_id] = {need: self.status(need) for need in step.needs} if step else {}
-                self.states[step_id] = busy(step_id, rounds=1, since=EPOCH)
+                self.states[step_id] = busy(step_id, rounds=1, started_at=EPOCH)
             case Again(step_id=step_id, round=round_):
                 assert self.states[step_id].is_answered, "one round at a time"
-                assert (self.states[step_id].due or EPOCH) <= self.now, "and none before its time"
+                assert (self.states[step_id].due_at or EPOCH) <= self.now, "and none before its time"
                 self.began.append(step_id)
-                self.states[step_id] = self.states[step_id]._replace(rounds=round_, is_answered=False, due=None)
+                self.states[step_id] = self.states[step_id]._replace(rounds=round_, is_answered=False, due_at=None)
             case Pause(step_id=step_id, until=until):
-                self.states[step_id] = self.states[step_id]._replace(due=until)
+                self.states[step_id] = self.states[step_id]._replace(due_at=until)
             case Accept(step_id=step_id):
                 self.ended.append(step_id)
                 self.states[step_id] = self.states[step_id]._replace(
@@ -437,7 +437,7 @@ class World:
         return [step_id for step_id, state in running.items() if not state.is_answered]
 
     def pass_time(self) -> None:
-        self.now = min(state.due for state in self.states.values() if state.due)
+        self.now = min(state.due_at for state in self.states.values() if state.due_at)
         self.advance()
 
 
@@ -494,7 +494,7 @@ def drive(workflow: Workflow, data: st.DataObject, *, fails: bool, cancels: bool
     while world.finish is None:
         most -= 1
         assert most > 0, "a run ends"
-        if not world.busy and any(state.due for state in world.states.values()):
+        if not world.busy and any(state.due_at for state in world.states.values()):
             world.pass_time()
             continue
         assert world.busy, "a run that is not over waits for a task"

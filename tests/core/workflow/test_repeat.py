@@ -39,8 +39,8 @@ def poll(repeat: Any, **more: Any) -> Workflow:
 
 
 def answered(rounds: int, result: Json, **more: Any) -> StepState:
-    since = more.pop("since", NOW)
-    return busy("poll", rounds=rounds, is_answered=True, result=result, since=since, **more)
+    started_at = more.pop("started_at", NOW)
+    return busy("poll", rounds=rounds, is_answered=True, result=result, started_at=started_at, **more)
 
 
 def at(state: StepState, workflow: Workflow, run: Run = RUN, now: datetime = NOW) -> list[Any]:
@@ -62,7 +62,7 @@ def test_another_round_begins_at_once_or_after_the_delay_and_then_without_asking
     slow = poll({**UNTIL, "delay": "5s"})
     pause = NOW + timedelta(seconds=5)
     assert at(pending, slow) == [Pause(step_id="poll", until=pause)]
-    paused = pending._replace(due=pause)
+    paused = pending._replace(due_at=pause)
     assert at(paused, slow) == []
     assert at(paused, slow, now=pause) == [again]
 
@@ -90,8 +90,8 @@ def test_the_last_round_that_is_allowed_fails_the_step_as_exhausted() -> None:
 def test_no_round_begins_after_the_timeout() -> None:
     workflow = poll({**UNTIL, "delay": "10s", "timeout": "1m"})
 
-    assert isinstance(at(answered(2, {"state": ""}, since=NOW - timedelta(seconds=50)), workflow)[0], Pause)
-    (end, *_) = at(answered(2, {"state": ""}, since=NOW - timedelta(seconds=51)), workflow)
+    assert isinstance(at(answered(2, {"state": ""}, started_at=NOW - timedelta(seconds=50)), workflow)[0], Pause)
+    (end, *_) = at(answered(2, {"state": ""}, started_at=NOW - timedelta(seconds=51)), workflow)
     assert (end.error_kind, end.error) == ("timeout", "not done within 1m (repeat until result.state == 'done')")
 
 
@@ -122,7 +122,7 @@ def test_each_round_of_a_workflow_gets_the_result_of_the_one_before() -> None:
     ]})  # fmt: skip
 
     assert plan(workflow, RUN, []) == [StartRun(step_id="poll", workflow="page", input={"cursor": "", "n": 1}, round=1)]
-    state = answered(1, {"next": "b"})._replace(task_id=None, child=UUID(int=1))
+    state = answered(1, {"next": "b"})._replace(task_id=None, child_id=UUID(int=1))
     assert at(state, workflow) == [StartRun(step_id="poll", workflow="page", input={"cursor": "b", "n": 2}, round=2)]
     assert at(state._replace(result={"next": ""}), workflow)[0] == Accept(step_id="poll")
 
@@ -130,7 +130,7 @@ def test_each_round_of_a_workflow_gets_the_result_of_the_one_before() -> None:
 def test_the_runs_of_all_rounds_are_undone() -> None:
     loop: Any = {"id": "poll", "type": "workflow", "with": {"workflow": "page"}, "repeat": {"until": "false"}}
     workflow = parse_workflow("w", {"steps": [loop, step("bad")]})
-    states = [answered(2, None)._replace(task_id=None, child=UUID(int=1)), bad("bad", 1)]
+    states = [answered(2, None)._replace(task_id=None, child_id=UUID(int=1)), bad("bad", 1)]
 
     actions = plan(workflow, RUN, states, now=NOW)
 
@@ -142,7 +142,9 @@ def test_the_runs_of_all_rounds_are_undone() -> None:
 
 @pytest.mark.parametrize("due", [None, NOW + timedelta(hours=1)])
 def test_between_rounds_a_cancelled_run_ends_at_once(due: datetime | None) -> None:
-    actions = at(answered(2, {"state": ""}, due=due), poll({**UNTIL, "delay": "2h"}), replace(RUN, cancel_asked=True))
+    actions = at(
+        answered(2, {"state": ""}, due_at=due), poll({**UNTIL, "delay": "2h"}), replace(RUN, cancel_asked=True)
+    )
 
     assert actions[-1] == Finish(status=RunStatus.CANCELLED)
 

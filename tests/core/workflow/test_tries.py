@@ -27,7 +27,7 @@ def child(**more: Any) -> Workflow:
 
 def tried(rounds: int, **more: Any) -> StepState:
     given = {"error": "step x: bad", "error_kind": "workflow", "is_answered": True, **more}
-    return busy("c", child=UUID(int=9), rounds=rounds, **given)
+    return busy("c", child_id=UUID(int=9), rounds=rounds, **given)
 
 
 def test_a_workflow_with_retry_starts_as_its_first_try_with_its_timeout() -> None:
@@ -40,8 +40,8 @@ def test_the_next_try_waits_for_its_delay_and_is_a_run_of_its_own() -> None:
     until = NOW + timedelta(seconds=20)
 
     assert plan(child(), RUN, [tried(2)], now=NOW) == [Pause(step_id="c", until=until)]
-    assert plan(child(), RUN, [tried(2, due=until)], now=NOW) == []
-    assert plan(child(), RUN, [tried(2, due=until)], now=until) == [
+    assert plan(child(), RUN, [tried(2, due_at=until)], now=NOW) == []
+    assert plan(child(), RUN, [tried(2, due_at=until)], now=until) == [
         StartRun(step_id="c", workflow="other", input={"n": 1}, round=3)
     ]
 
@@ -76,7 +76,7 @@ def test_a_failure_of_a_workflow_is_tolerated_by_the_kind_of_its_run_or_as_any()
 
 
 def test_a_cancel_between_two_tries_ends_the_step_with_its_last_error() -> None:
-    actions = plan(child(), replace(RUN, cancel_asked=True), [tried(1, due=NOW)], now=NOW)
+    actions = plan(child(), replace(RUN, cancel_asked=True), [tried(1, due_at=NOW)], now=NOW)
 
     assert End(step_id="c", status=StepStatus.FAILED, error="step x: bad", error_kind="workflow") in actions
     assert isinstance(actions[-1], Finish)
