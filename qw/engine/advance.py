@@ -41,12 +41,11 @@ from qw.core.workflow.run import (
     UndoRun,
     UndoRuns,
 )
-from qw.core.workflow.step import StepKind
 from qw.engine.parsed_workflows import known_workflow, workflow_of
-from qw.engine.planner import Later, RunChanges, decide, environment, failed, states_after, task_of
+from qw.engine.planner import Later, RunChanges, decide, environment, failed, task_of
 from qw.engine.run_snapshot import Case
 from qw.store import advances, runs, tasks
-from qw.store.advances import Begun, InboxEntry, OutgoingMessage, Settled, StepRow
+from qw.store.advances import Begun, InboxEntry, OutgoingMessage, Settled
 from qw.store.connection import Connection, blames_data
 from qw.store.ids import new_id
 from qw.store.runs import StoredRun
@@ -105,8 +104,8 @@ async def _advance(
     for case in cases:
         changes = decide(case, env)
         if only_plain and changes.later:
-            messages = [one for one in news if one.run_id == case.run.id]
-            changes = RunChanges(told=[OutgoingMessage(one.run_id, one.ask, at=one.due) for one in messages])
+            entries = [entry for entry in news if entry.run_id == case.run.id]
+            changes = RunChanges(messages=[OutgoingMessage(entry.run_id, entry.ask, at=entry.due) for entry in entries])
         decision += changes
     if run_at:
         decision.tasks = [replace(task, run_at=run_at) for task in decision.tasks]
@@ -125,8 +124,8 @@ async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence
         if not blames_data(error):
             raise
         log.exception("run refused", extra={"runs": [str(case.run.id) for case in cases]})
-        open_runs = [case.run for case in cases if not case.run.status.is_final]
-        await advances.update_runs(conn, [failed(run, f"cannot be stored: {error}") for run in open_runs])
+        open_cases = [case for case in cases if not case.run.status.is_final]
+        await advances.update_runs(conn, [failed(case, f"cannot be stored: {error}") for case in open_cases])
         decision.tasks.clear()
 
 
@@ -252,7 +251,7 @@ async def _store(conn: Connection, decision: RunChanges) -> None:
     if decision.repeated:
         decision.lanes |= {Lane(*lane) for lane in await advances.repeat_tasks(conn, decision.repeated)}
     if decision.steps:
-        await advances.put_steps(conn, list(decision.steps.values()))
+        await advances.put_steps(conn, decision.steps)
     for case, action in decision.later:
         await _store_later(conn, case, action, decision)
     if decision.signals:
@@ -260,8 +259,8 @@ async def _store(conn: Connection, decision: RunChanges) -> None:
     if decision.cancels:
         await advances.ask_to_stop(conn, decision.cancels)
         await tasks.cancel(conn, list(decision.cancels), running=True, reason="the run stopped it")
-    if decision.told:
-        await advances.tell(conn, decision.told)
+    if decision.messages:
+        await advances.send(conn, decision.messages)
     if decision.runs:  # after the timers, so that those of final runs are deleted
         await advances.update_runs(conn, decision.runs)
 
@@ -273,25 +272,25 @@ async def _store_later(conn: Connection, case: Case, action: Later, decision: Ru
             await advances.put_items(conn, run.id, step_id, items)
         case UndoRuns(step_id=step_id, of=of):
             await advances.put_undone(conn, run.id, step_id, of=of)
-            decision.told.append(OutgoingMessage(run.id))
+            decision.messages.append(OutgoingMessage(run.id))
         case Launch():
             decision.tasks += await _launch(conn, case, action, decision)
         case Gather():
-            await advances.gather_items(conn, run.id, action, finished=decision.next_place(run.id))
-            decision.told.append(OutgoingMessage(run.id))
+            await advances.gather_items(conn, run.id, action, finished=decision.views[run.id].next_place())
+            decision.messages.append(OutgoingMessage(run.id))
         case Cancel(step_id=step_id, reason=reason):
             running = await advances.running_items(conn, run.id, step_id)
             decision.cancels |= {one.task_id: reason for one in running if one.task_id}
-            decision.told += [OutgoingMessage(one.child_id, "cancel") for one in running if one.child_id]
+            decision.messages += [OutgoingMessage(one.child_id, "cancel") for one in running if one.child_id]
         case Hold(cancel=count) if count:
             await advances.cancel_oldest(conn, run.id, count)
 
 
 async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunChanges) -> list[NewTask]:
     """Start the next items, skipping items that a repair kept. Return their tasks, which are already stored."""
-    run, step_id = case.run, launch.step_id
+    run, step_id, view = case.run, launch.step_id, decision.views[case.run.id]
     items = await advances.next_items(conn, run.id, step_id, launch.count)
-    starts = plan_items(case.workflow, case.value, states_after(case, decision), step_id, items, env=environment())
+    starts = plan_items(case.workflow, view.run, view.states.values(), step_id, items, env=environment())
     children = iter(await _start_runs(conn, run, [start for start in starts if isinstance(start, StartRun)]))
     begun: list[Begun] = []
     made: list[NewTask] = []
@@ -310,7 +309,7 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunCha
             case Fail(error=error):
                 got, ask = error, None
         if isinstance(got, UUID):
-            decision.told.append(OutgoingMessage(got, ask))
+            decision.messages.append(OutgoingMessage(got, ask))
             begun.append(Begun(index, child_id=got))
         else:
             errors.append(clean_error(f"item {index}: {got}"))
@@ -319,31 +318,24 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunCha
         await tasks.enqueue(conn, made)
     await advances.start_items(conn, run.id, step_id, begun, errors[0] if errors else None)
     if launch.more or errors or len(items) < launch.count:
-        decision.told.append(OutgoingMessage(run.id))
+        decision.messages.append(OutgoingMessage(run.id))
     return made
 
 
 async def _start_child(conn: Connection, case: Case, start: StartRun, decision: RunChanges) -> None:
     """Start the run for a step. If that is impossible, the step fails, and the next pass handles the failure."""
-    run = case.run
-    row = StepRow(
-        run_id=run.id,
-        step=start.step_id,
-        type=StepKind.WORKFLOW.value,
-        status=StepStatus.RUNNING,
-        rounds=start.round,
-    )
+    run, view = case.run, decision.views[case.run.id]
+    state = view.states[start.step_id]
     if start.round and start.round > 1:
         await advances.keep_rounds(conn, run.id, [start.step_id])
-    (got,) = await _start_runs(conn, run, [start])
-    if isinstance(got, UUID):
-        row = row._replace(child_id=got)
-        decision.told.append(OutgoingMessage(got))
+    (started,) = await _start_runs(conn, run, [start])
+    if isinstance(started, UUID):
+        decision.put(run.id, state._replace(child_id=started))
+        decision.messages.append(OutgoingMessage(started))
     else:
-        place = decision.next_place(run.id)
-        row = row._replace(status=StepStatus.FAILED, error=clean_error(got), error_kind=INVALID, finished=place)
-        decision.told.append(OutgoingMessage(run.id))
-    decision.steps[run.id, start.step_id] = row
+        ended = state._replace(status=StepStatus.FAILED, finished=view.next_place(), child_id=None)
+        decision.put(run.id, ended._replace(error=started, error_kind=INVALID))
+        decision.messages.append(OutgoingMessage(run.id))
 
 
 async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRun]) -> list[UUID | str]:

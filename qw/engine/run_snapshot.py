@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from uuid import UUID
 
 from qw.core.task import Status
 from qw.core.workflow import Workflow
 from qw.core.workflow.run import Run, Signal, StepState, StepStatus
-from qw.store.advances import StepRow
 from qw.store.runs import StoredRun
 
 _ENDED = {
@@ -61,6 +59,7 @@ class Case:
             cancel_asked=run.cancel_asked or "cancel" in self.asks,
             undo_asked="undo" in self.asks,
             deadline=run.deadline,
+            output=run.output,
             ahead=self.ahead,
             signals=self.signals,
         )
@@ -88,24 +87,4 @@ def _ended(step: StepState, place: int) -> StepState:
     status = _ENDED[step.task_status or ""]
     if status is StepStatus.COMPLETED:
         step = step._replace(error=None, error_kind=None)
-    return step._replace(status=status, finished=place)
-
-
-def row_of(run_id: UUID, step: StepState) -> StepRow:
-    """Return the row of the step."""
-    return StepRow(
-        run_id=run_id,
-        step=step.step_id,
-        type=step.type,
-        status=step.status,
-        task_id=step.task_id,
-        child_id=step.child_id,
-        due=step.due_at,
-        items=step.items.total if step.items else None,
-        rounds=step.rounds or None,
-        error=step.error,
-        error_kind=step.error_kind,
-        cancel_asked=step.cancel_asked,
-        finished=step.finished or None,
-        ended_at=step.task_finished_at if step.status.is_final else None,
-    )
+    return step._replace(status=status, finished=place, finished_at=step.task_finished_at)

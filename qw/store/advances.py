@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from qw import sql
 from qw.core.expression.functions import MAX_SIZE
-from qw.core.task.payload import Json, JsonObject
-from qw.core.workflow.run import Gather, RunStatus, Signal, StepStatus
+from qw.core.task.payload import Json, JsonObject, clean_error
+from qw.core.workflow.run import Gather, Run, Signal, StepState
 from qw.store import arrays
 from qw.store.connection import Connection, execute, query, to_json
 
@@ -54,40 +53,6 @@ class Settled(NamedTuple):
     failed: int
     error: str | None
     error_kind: str | None
-
-
-class StepRow(NamedTuple):
-    """The new state of a step. ``finished``: its place in the order in which steps of the run ended, or None."""
-
-    run_id: UUID
-    step: str
-    type: str
-    status: StepStatus
-    task_id: UUID | None = None
-    child_id: UUID | None = None
-    due: datetime | None = None
-    items: int | None = None
-    rounds: int | None = None
-    result: Json = None
-    error: str | None = None
-    error_kind: str | None = None
-    cancel_asked: bool = False
-    finished: int | None = None
-    ended_at: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """The new state of a run. The statement derives its times from the status."""
-
-    id: UUID
-    status: RunStatus
-    detail: str | None
-    error: str | None
-    error_kind: str | None = None
-    output: Json = None
-    cancel_asked: bool = False
-    deadline: datetime | None = None
 
 
 async def has_messages(conn: Connection) -> bool:
@@ -157,26 +122,32 @@ async def take_signals(conn: Connection, taken: Sequence[tuple[int, str]]) -> No
     await query(conn, _SQL["take_signals"], {"ids": [id for id, _ in taken], "steps": [step for _, step in taken]})
 
 
-async def put_steps(conn: Connection, rows: Sequence[StepRow]) -> None:
-    """Store steps that started, changed or ended; at most one row for each. Ended steps are not changed."""
+async def put_steps(conn: Connection, steps: Mapping[tuple[UUID, str], StepState]) -> None:
+    """Store steps, by run and step id, that started, changed or ended. Ended steps are not changed."""
+    states = steps.values()
+    results = (None if state.task_id or state.child_id else state.result for state in states)  # theirs are not copied
     params = {
-        "runs": arrays.uuids(row.run_id for row in rows),
-        "steps": arrays.texts(row.step for row in rows),
-        "types": arrays.texts(row.type for row in rows),
-        "statuses": arrays.texts(row.status.value for row in rows),
-        "tasks": arrays.uuids(row.task_id for row in rows),
-        "children": arrays.uuids(row.child_id for row in rows),
-        "dues": [row.due for row in rows],
-        "items": arrays.integers(row.items for row in rows),
-        "rounds": arrays.integers(row.rounds for row in rows),
-        "results": arrays.texts(to_json(row.result) for row in rows),
-        "errors": arrays.texts(row.error for row in rows),
-        "kinds": arrays.texts(row.error_kind for row in rows),
-        "cancels": [row.cancel_asked for row in rows],
-        "finished": arrays.integers(row.finished for row in rows),
-        "times": [row.ended_at for row in rows],
+        "runs": arrays.uuids(run for run, _ in steps),
+        "steps": arrays.texts(step for _, step in steps),
+        "types": arrays.texts(state.type for state in states),
+        "statuses": arrays.texts(state.status.value for state in states),
+        "tasks": arrays.uuids(state.task_id for state in states),
+        "children": arrays.uuids(state.child_id for state in states),
+        "dues": [state.due_at for state in states],
+        "items": arrays.integers(state.items.total if state.items else None for state in states),
+        "rounds": arrays.integers(state.rounds or None for state in states),
+        "results": arrays.texts(map(to_json, results)),
+        "errors": arrays.texts(_clean(state.error) for state in states),
+        "kinds": arrays.texts(state.error_kind for state in states),
+        "cancels": [state.cancel_asked for state in states],
+        "finished": arrays.integers(state.finished or None for state in states),
+        "times": [state.finished_at for state in states],
     }
     await execute(conn, _SQL["put_steps"], params)
+
+
+def _clean(error: str | None) -> str | None:
+    return clean_error(error) if error else None
 
 
 async def put_items(conn: Connection, run: UUID, step: str, items: list[Json]) -> None:
@@ -280,26 +251,26 @@ async def start_children(
     await query(conn, _SQL["start_children"], params)
 
 
-async def tell(conn: Connection, news: Sequence[OutgoingMessage]) -> None:
+async def send(conn: Connection, messages: Sequence[OutgoingMessage]) -> None:
     """Send messages to runs; other transactions may hold the locks of these runs."""
     params = {
-        "runs": [one.run_id for one in news],
-        "asks": [one.ask for one in news],
-        "times": [one.at for one in news],
+        "runs": [message.run_id for message in messages],
+        "asks": [message.ask for message in messages],
+        "times": [message.at for message in messages],
     }
     await query(conn, _SQL["send_messages"], params)
 
 
-async def update_runs(conn: Connection, rows: Sequence[RunRow]) -> None:
+async def update_runs(conn: Connection, runs: Sequence[Run]) -> None:
     """Store the new states of runs. Notify the runs that wait for a run that is now final."""
     params = {
-        "ids": arrays.uuids(row.id for row in rows),
-        "statuses": arrays.texts(row.status.value for row in rows),
-        "details": arrays.texts(row.detail for row in rows),
-        "errors": arrays.texts(row.error for row in rows),
-        "kinds": arrays.texts(row.error_kind for row in rows),
-        "outputs": arrays.texts(to_json(row.output) for row in rows),
-        "cancels": [row.cancel_asked for row in rows],
-        "deadlines": [row.deadline for row in rows],
+        "ids": arrays.uuids(run.id for run in runs),
+        "statuses": arrays.texts(run.status.value for run in runs),
+        "details": arrays.texts(run.detail for run in runs),
+        "errors": arrays.texts(_clean(run.error) for run in runs),
+        "kinds": arrays.texts(run.error_kind for run in runs),
+        "outputs": arrays.texts(to_json(run.output) for run in runs),
+        "cancels": [run.cancel_asked for run in runs],
+        "deadlines": [run.deadline for run in runs],
     }
     await execute(conn, _SQL["update_runs"], params)

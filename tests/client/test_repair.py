@@ -156,7 +156,7 @@ async def test_items_that_were_completed_are_not_done_again(conn: Connection, cl
 
     assert run.status == "completed"
     assert driver.done == ["each[2]"] or sorted(driver.done) == ["each[2]", "each[3]"]
-    assert len((await driver.steps(id))["each"].result) == 4
+    assert len((await driver.steps(id))["each"].result) == 4  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_run_can_be_retried(conn: Connection, client: Client) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from qw.core.task.error_kind import EXPRESSION, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.concurrency import OnLimit
 from qw.core.workflow.join import Join, Need, RunIf, join
-from qw.core.workflow.plan_state import View, error_kind
+from qw.core.workflow.plan_state import NEVER, View, error_kind, view_of
 from qw.core.workflow.run import (
     CANCELLING,
     COMPENSATED,
@@ -63,7 +63,6 @@ from qw.core.workflow.step import Step, StepKind
 from qw.core.workflow.step_start import begin, begin_item, compensate, gather, go_on, stop_rounds, undo_next
 from qw.core.workflow.workflow import Workflow
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _BACK = (FAILING, COMPENSATING)
 
 Todo: TypeAlias = tuple[str, Step, Callable[[Step, View], Iterator[Action]]]
@@ -75,10 +74,10 @@ def plan(
     steps: Iterable[StepState],
     *,
     env: Mapping[str, str] | None = None,
-    now: datetime = _NEVER,
+    now: datetime = NEVER,
 ) -> list[Action]:
     """Return the next actions; empty if the run waits or is over. *env*: the values of ``env.…``."""
-    view = _view(workflow, run, steps, env, now)
+    view = view_of(workflow, run, steps, env=env, now=now)
     if run.undo_asked and run.detail not in _BACK:
         return list(_reopen(view)) if run.status is not RunStatus.FAILED else []
     return [] if run.status.is_final else list(_next(view))
@@ -96,15 +95,8 @@ def plan_items(
     """Return the actions that start these items (index, value) of a foreach; `Fail` for an invalid payload."""
     if step_id not in workflow.by_id:  # a compensation, whose items are the runs to undo
         return [UndoRun(step_id=step_id, child=UUID(str(value))) for _, value in items]
-    view = _view(workflow, run, steps, env, _NEVER)
+    view = view_of(workflow, run, steps, env=env)
     return [begin_item(workflow.by_id[step_id], view, index, value) for index, value in items]
-
-
-def _view(
-    workflow: Workflow, run: Run, steps: Iterable[StepState], env: Mapping[str, str] | None, now: datetime
-) -> View:
-    states = {state.step_id: state for state in steps if state.status is not StepStatus.PENDING}
-    return View(workflow=workflow, run=run, states=states, now=now, env=env or {})
 
 
 def _next(view: View) -> Iterator[Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from qw.core.duration import format_duration
 from qw.core.expression import Scope
@@ -12,32 +12,20 @@ from qw.core.expression.evaluation import ErrorText
 from qw.core.expression.functions import iso
 from qw.core.task.error_kind import CANCELLED, TIMEOUT
 from qw.core.task.payload import Json, JsonObject
+from qw.core.workflow.fold import run_after, step_after
 from qw.core.workflow.join import Need
 from qw.core.workflow.run import (
     CANCELLING,
     COMPENSATING,
     UNDONE_FROM_ABOVE,
-    Accept,
     Action,
-    Again,
-    Cancel,
-    Counts,
-    End,
-    Expand,
-    Fail,
-    Launch,
+    Finish,
+    Hold,
     Mark,
-    Pause,
     Run,
     RunStatus,
-    Skip,
-    Start,
-    StartRun,
     StepState,
     StepStatus,
-    UndoRun,
-    UndoRuns,
-    Wait,
 )
 from qw.core.workflow.step import Step
 from qw.core.workflow.workflow import Workflow
@@ -45,13 +33,14 @@ from qw.core.workflow.workflow import Workflow
 
 @dataclass(kw_only=True)
 class View:
-    """``states``: the steps that have begun. ``now``: the database's time."""
+    """``states``: the steps that have begun. ``now``: the database's time. ``place``: of the step that ended last."""
 
     workflow: Workflow
     run: Run
     states: dict[str, StepState]
     now: datetime
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    place: int = 0
 
     def copy(self) -> View:
         return replace(self, states=dict(self.states))
@@ -145,49 +134,20 @@ class View:
             yield action
 
     def take(self, action: Action) -> None:
-        match action:
-            case StartRun(step_id=id_, round=round_) if round_ and id_ in self.states:
-                again = self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None)
-                self._put(again._replace(error=None, error_kind=None))
-            case Again(step_id=id_, round=round_):
-                self._put(self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None))
-            case Pause(step_id=id_, until=until):
-                self._put(self.states[id_]._replace(due_at=until))
-            case Accept(step_id=id_):
-                self._end(self.states[id_]._replace(status=StepStatus.COMPLETED))
-            case Start(step_id=id_) | StartRun(step_id=id_) | UndoRuns(step_id=id_):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING))
-            case UndoRun(step_id=id_, child=child):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, child_id=child))
-            case Wait(step_id=id_, until=until):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, due_at=until))
-            case Expand(step_id=id_, items=items):
-                self._put(StepState(step_id=id_, status=StepStatus.RUNNING, items=Counts(total=len(items))))
-            case Launch(step_id=id_, count=count):
-                state = self.states[id_]
-                assert state.items is not None
-                self._put(state._replace(items=replace(state.items, started=state.items.started + count)))
-            case Cancel(step_id=id_):
-                self._put(self.states[id_]._replace(cancel_asked=True))
-            case Skip(step_id=id_):
-                self._end(StepState(step_id=id_, status=StepStatus.SKIPPED))
-            case Fail(step_id=id_, error=error, error_kind=kind):
-                self._end(StepState(step_id=id_, status=StepStatus.FAILED, error=error, error_kind=kind))
-            case End(step_id=id_):
-                before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
-                ended = before._replace(status=action.status, result=action.result)
-                self._end(ended._replace(error=action.error, error_kind=action.error_kind))
-                left = tuple(signal for signal in self.run.signals if signal.id not in action.signals)
-                self.run = replace(self.run, signals=left)
-            case Mark(detail=detail, error=error, error_kind=kind):
-                self.run = replace(self.run, detail=detail, error=error, error_kind=kind)
+        self.run = run_after(self.run, action)
+        if not isinstance(action, (Hold, Mark, Finish)):
+            before = self.states.get(action.step_id) or self._pending(action.step_id)
+            state = step_after(before, action)
+            if state.status.is_final:
+                state = state._replace(finished=self.next_place())
+            self.states[action.step_id] = state
 
-    def _put(self, state: StepState) -> None:
-        self.states[state.step_id] = state
+    def _pending(self, step_id: str) -> StepState:
+        return StepState(step_id, StepStatus.PENDING, type=self.workflow.type_of(step_id))
 
-    def _end(self, state: StepState) -> None:
-        last = max((one.finished for one in self.states.values()), default=0)
-        self._put(state._replace(finished=last + 1))
+    def next_place(self) -> int:
+        self.place += 1
+        return self.place
 
     # -- visible to expressions
 
@@ -236,6 +196,22 @@ class View:
             "taskId": str(failed.task_id) if failed.task_id else None,
             "kind": error_kind(failed),
         }
+
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def view_of(
+    workflow: Workflow,
+    run: Run,
+    steps: Iterable[StepState],
+    *,
+    env: Mapping[str, str] | None = None,
+    now: datetime = NEVER,
+) -> View:
+    states = {state.step_id: state for state in steps if state.status is not StepStatus.PENDING}
+    place = max((state.finished for state in states.values()), default=0)
+    return View(workflow=workflow, run=run, states=states, now=now, env=env or {}, place=place)
 
 
 def error_kind(state: StepState) -> str | None:

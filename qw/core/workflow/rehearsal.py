@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from qw.core.errors import Invalid, guess
 from qw.core.expression.functions import fromjson
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.plan import plan
+from qw.core.workflow.plan_state import View, view_of
 from qw.core.workflow.run import (
     Accept,
     Action,
-    Again,
     Cancel,
     Counts,
     End,
     Expand,
     Fail,
     Finish,
-    Gather,
-    Launch,
-    Mark,
     Pause,
     Run,
     RunStatus,
     Skip,
     Start,
     StartRun,
-    StepState,
     StepStatus,
     UndoRun,
     UndoRuns,
-    Wait,
 )
 from qw.core.workflow.workflow import Workflow, check_input
 
@@ -65,98 +61,67 @@ class RehearsalEntry:
 class Rehearsal:
     """The ``entries`` in order, and how the run ended; ``ended`` None: it does not end by itself."""
 
-    workflow: Workflow
+    view: View
     assumed: Mapping[str, Assumption]
-    run: Run
-    states: dict[str, StepState] = field(default_factory=dict)
     entries: list[RehearsalEntry] = field(default_factory=list)
     ended: Finish | None = None
-    now: datetime = _NOW
 
     def _drive(self) -> None:
-        for _ in range(_MOST_WORK // len(self.workflow.by_id)):
-            actions = plan(self.workflow, self.run, list(self.states.values()), now=self.now)
+        view = self.view
+        for _ in range(_MOST_WORK // len(view.workflow.by_id)):
+            actions = plan(view.workflow, view.run, list(view.states.values()), now=view.now)
             for action in actions:
                 self._take(action)
             if self.ended or not (self._end_what_runs() or actions):
                 return
 
     def _take(self, action: Action) -> None:
+        self.view.take(action)
         match action:
             case Start(step_id=id_) | StartRun(step_id=id_) | UndoRun(step_id=id_) | UndoRuns(step_id=id_):
-                before = self.states.get(id_)
-                rounds = before.rounds + 1 if before else 1
-                self.states[id_] = StepState(
-                    step_id=id_,
-                    status=StepStatus.RUNNING,
-                    task_id=_TASK,
-                    child_id=_RUN,
-                    rounds=rounds,
-                    started_at=self.now,
-                )
-            case Again(step_id=id_, round=round_):
-                self.states[id_] = self.states[id_]._replace(rounds=round_, is_answered=False, due_at=None)
-            case Wait(step_id=id_):
-                self.states[id_] = StepState(step_id=id_, status=StepStatus.RUNNING)
-            case Pause(until=until, step_id=id_):
-                self.now = max(self.now, until)
-                self.states[id_] = self.states[id_]._replace(due_at=until)
+                self._change(id_, task_id=_TASK, child_id=_RUN, started_at=self.view.now)
+            case Pause(until=until):
+                self.view.now = max(self.view.now, until)
             case Expand(step_id=id_, items=items):
                 count = len(items)
-                counts = Counts(total=count, started=count, completed=count)
-                self.states[id_] = StepState(step_id=id_, status=StepStatus.RUNNING, items=counts)
+                self._change(id_, items=Counts(total=count, started=count, completed=count))
             case Skip(step_id=id_, reason=reason):
-                self._end(id_, StepStatus.SKIPPED, why=reason)
-            case Fail(step_id=id_, error=error, error_kind=kind):
-                self._end(id_, StepStatus.FAILED, error=error, kind=kind, why=error)
-            case End(step_id=id_, status=status, result=result, error=error, error_kind=kind):
+                self._enter(id_, reason)
+            case Fail(step_id=id_, error=error):
+                self._enter(id_, error)
+            case End(step_id=id_, result=result, error=error):
                 chosen = f"chose {', '.join(map(str, result)) or 'no step'}" if isinstance(result, list) else ""
-                self._end(id_, status, result=result, error=error, kind=kind, why=error or chosen)
+                self._enter(id_, error or chosen)
             case Accept(step_id=id_):
-                rounds = self.states[id_].rounds
-                self._end(id_, StepStatus.COMPLETED, result=self.states[id_].result, why=f"{rounds} rounds")
+                self._enter(id_, f"{self.view.states[id_].rounds} rounds")
             case Cancel(step_id=id_):
-                self._end(id_, StepStatus.CANCELLED, error="stopped", why="stopped")
-            case Mark(detail=detail, error=error, error_kind=kind):
-                self.run = replace(self.run, detail=detail, error=error, error_kind=kind)
+                self._take(End(step_id=id_, status=StepStatus.CANCELLED, error="stopped"))
             case Finish():
                 self.ended = action
-            case Launch() | Gather():
-                pass
 
     def _end_what_runs(self) -> bool:
         """End every running step as assumed. Return whether there was any."""
         running = [
-            state for state in self.states.values() if state.status is StepStatus.RUNNING and not state.is_answered
+            state for state in self.view.states.values() if state.status is StepStatus.RUNNING and not state.is_answered
         ]
         for state in running:
-            assumed = self.assumed.get(state.step_id, Assumption())
-            step = self.workflow.by_id.get(state.step_id)
+            id_, assumed = state.step_id, self.assumed.get(state.step_id, Assumption())
+            step = self.view.workflow.by_id.get(id_)
             if step and step.repeat and assumed.status is StepStatus.COMPLETED and state.task_id:
-                self.states[state.step_id] = state._replace(is_answered=True, result=assumed.result)
+                self._change(id_, is_answered=True, result=assumed.result)
                 continue
             result = [] if state.items and assumed.result is None else assumed.result
             error = None if assumed.status is StepStatus.COMPLETED else f"assumed to be {assumed.status}"
-            self._end(
-                state.step_id, assumed.status, result=result, error=error, kind=assumed.error_kind, why=error or ""
-            )
+            end = End(step_id=id_, status=assumed.status, result=result, error=error, error_kind=assumed.error_kind)
+            self.view.take(end)
+            self._enter(id_, error or "")
         return bool(running)
 
-    def _end(
-        self,
-        id_: str,
-        status: StepStatus,
-        *,
-        result: Json = None,
-        error: str | None = None,
-        kind: str | None = None,
-        why: str = "",
-    ) -> None:
-        before = self.states.get(id_) or StepState(step_id=id_, status=StepStatus.RUNNING)
-        place = 1 + max((one.finished for one in self.states.values()), default=0)
-        ended = before._replace(status=status, result=result, error=error, error_kind=kind, finished=place)
-        self.states[id_] = ended._replace(is_answered=False)
-        self.entries.append(RehearsalEntry(step=id_, status=status, why=why))
+    def _change(self, id_: str, **fields: Any) -> None:
+        self.view.states[id_] = self.view.states[id_]._replace(**fields)
+
+    def _enter(self, id_: str, why: str) -> None:
+        self.entries.append(RehearsalEntry(step=id_, status=self.view.states[id_].status, why=why))
 
 
 def rehearse(workflow: Workflow, given: JsonObject, assumed: Mapping[str, Assumption]) -> Rehearsal:
@@ -169,7 +134,7 @@ def rehearse(workflow: Workflow, given: JsonObject, assumed: Mapping[str, Assump
         if step not in known:
             raise Invalid(f"--assume: {step[:60]!r} is not a step of workflow {workflow.name}{guess(step[:60], known)}")
     run = Run(id=_RUN, input=check_input(workflow, given), status=RunStatus.RUNNING)
-    rehearsal = Rehearsal(workflow=workflow, assumed=assumed, run=run)
+    rehearsal = Rehearsal(view=view_of(workflow, run, (), now=_NOW), assumed=assumed)
     rehearsal._drive()
     return rehearsal
 

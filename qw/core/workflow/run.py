@@ -85,6 +85,7 @@ class Run:
     cancel_asked: bool = False
     undo_asked: bool = False
     deadline: datetime | None = None
+    output: Json = None
     ahead: int = 0
     signals: tuple[Signal, ...] = ()
 
@@ -144,11 +145,15 @@ class StepState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Start(TaskSettings):
-    """Create the step's task. ``compensates``: the task that it undoes, which becomes its parent."""
+    """Create the step's task. ``compensates``: the task that it undoes, which becomes its parent.
+
+    ``round``: the number of a repeat's round.
+    """
 
     step_id: str
     type: str
     payload: JsonObject
+    round: int | None = None
     backoff: Backoff | None = None
     compensates: UUID | None = None
 
@@ -328,7 +333,8 @@ StepAction: TypeAlias = (
     | Fail
     | Cancel
 )
-Action: TypeAlias = StepAction | Hold | Mark | Finish
+RunAction: TypeAlias = Hold | Mark | Finish
+Action: TypeAlias = StepAction | RunAction
 
 
 def compensation_id(step_id: str) -> str:

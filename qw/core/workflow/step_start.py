@@ -94,6 +94,7 @@ def _task(step: Step, payload: JsonObject) -> Start:
         step_id=step.id,
         type=step.work.type,
         payload=payload,
+        round=1 if step.repeat else None,
         backoff=step.backoff,
         **step.settings(),
     )

@@ -117,6 +117,11 @@ class Workflow:
             return None
         return step.compensate if step_id.startswith(COMPENSATION_PREFIX) else step.work
 
+    def type_of(self, step_id: str) -> str:
+        """Return the type of a step or of a compensation; one that is not declared undoes runs."""
+        work = self.work(step_id)
+        return work.type if work else StepKind.WORKFLOW.value
+
     @property
     def types(self) -> set[str]:
         """All task types that a run may start."""
