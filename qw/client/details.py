@@ -20,8 +20,9 @@ MOST_ATTEMPTS = 10_000  # shown in the history of a task
 
 @dataclass(frozen=True, kw_only=True)
 class TaskHistory:
-    """``attempts``: attempts before the final or current one. ``hosts``: host names by worker number. ``made``: tasks
-    made from this one, namely its copies and compensations.
+    """``attempts``: all, the last one final or running unless the task waits. ``hosts``: host names by worker number.
+
+    ``made``: tasks made from this one, namely its copies and compensations.
     """
 
     attempts: Sequence[Attempt]
@@ -50,11 +51,12 @@ class Details(Namespace):
             stored = await tasks.get(conn, [id])
             if not stored:
                 raise NotFound(f"task {id} does not exist")
-            past = await tasks.attempts_of(conn, [id], limit=MOST_ATTEMPTS)
-            numbers = (stored[0].worker, *(attempt.worker for attempt in past))
-            workers = {number for number in numbers if number is not None}
+            attempts = await tasks.attempts_of(conn, [id], limit=MOST_ATTEMPTS)
+            if last := stored[0].last_attempt:
+                attempts.append(last)
+            workers = {attempt.worker for attempt in attempts if attempt.worker is not None}
             return TaskHistory(
-                attempts=past,
+                attempts=attempts,
                 hosts=await details.hosts(conn, sorted(workers)),
                 events=await events.events_before(conn, LAST_EVENT, task_id=id),
                 progress=await tasks.read_progress(conn, id),

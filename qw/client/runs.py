@@ -9,7 +9,7 @@ from uuid import UUID
 
 from qw.client.acting import audited
 from qw.client.connections import Namespace, check_limit
-from qw.client.run_timeline import RunTimeline, read_timeline
+from qw.client.run_timeline import TimelineStep, read_timeline
 from qw.client.run_tree import ShownRun, read_tree
 from qw.client.waiting import Poll
 from qw.client.workflows import Workflows
@@ -168,11 +168,11 @@ class Runs(Namespace):
         async with self._db.connection() as conn:
             return await _inspect(conn, id)
 
-    async def timeline(self, id: UUID) -> RunTimeline:
-        """Return a run's steps with their attempts, including steps that have not started. Raise NotFound."""
+    async def timeline(self, id: UUID) -> tuple[StoredRun, list[TimelineStep]]:
+        """Return a run, and its steps with their attempts, including steps that have not started. Raise NotFound."""
         async with self._db.snapshot() as conn:
             found = await _inspect(conn, id)
-            return await read_timeline(conn, found.run, found.workflow, found.steps)
+            return found.run, await read_timeline(conn, found.workflow, found.steps)
 
     async def retry_preview(self, id: UUID, step: str | None = None) -> RetryPreview:
         """Return what `retry` would repeat with the run's current definition. Raise NotFound, Conflict or Invalid."""

@@ -10,7 +10,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from qw.client import Client
-from qw.core.task import FILED_UNDER, Status, Task
+from qw.core.task import FILED_UNDER, Attempt, Status, Task
 from qw.core.task.checkpoint import Checkpoint, CheckpointKind
 from qw.core.task.masking import masked_error
 from qw.core.task.payload import Json, JsonObject
@@ -31,6 +31,14 @@ class LogEntity(TypedDict):
     createdAt: Stamp
     level: str
     message: str
+
+
+class StepAttempt(TypedDict):
+    attempt: int
+    outcome: str
+    startedAt: Stamp | None
+    endedAt: Stamp | None
+    error: str | None
 
 
 class CheckpointEntity(TypedDict):
@@ -242,3 +250,13 @@ __all__ = [
     "stamp_or_none",
     "workflow_entity",
 ]
+
+
+def step_attempt(attempt: Attempt) -> StepAttempt:
+    return {
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "startedAt": stamp_or_none(attempt.started_at),
+        "endedAt": stamp_or_none(attempt.ended_at),
+        "error": masked_error(attempt.error),
+    }

@@ -154,18 +154,35 @@ class Task:
     error: str | None
     error_kind: str | None = None
 
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """The attempt that is running or produced the result; None if the task waits or never ran."""
+        if self.started_at is None or self.status in (Status.PENDING, Status.RETRYING):
+            return None
+        return Attempt(
+            task_id=self.id,
+            attempt=self.attempt,
+            outcome=self.status.value,
+            worker=self.worker,
+            started_at=self.started_at,
+            ended_at=self.finished_at,
+            error=self.error,
+            result=self.result,
+            error_kind=self.error_kind,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A past attempt that did not produce the task's final result."""
+    """An attempt of a task. ``ended_at`` None: it is running. ``fence``: of a past attempt."""
 
     task_id: UUID
-    fence: int
+    fence: int | None = None
     attempt: int
     outcome: str
     worker: int | None
     started_at: datetime | None
-    ended_at: datetime
+    ended_at: datetime | None
     error: str | None
     result: Json
     error_kind: str | None = None

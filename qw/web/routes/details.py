@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from qw.client.details import LAST_EVENT, TaskHistory
+from qw.client.details import LAST_EVENT
 from qw.client.stacks import stack_text
 from qw.config import Role
 from qw.core.errors import NotFound
@@ -25,7 +25,7 @@ from qw.web.route import Request, get, post, put
 from qw.web.routes.overview import ProblemEntity, problem_entity
 from qw.web.routes.queues import QueueEntity, WorkerEntity, queue_entity, worker_entity
 from qw.web.routes.tasks import MessageAnswer, MessageWithTask, the_task
-from qw.web.serializers import TaskSummary, stamp, stamp_or_none, task_summary
+from qw.web.serializers import StepAttempt, TaskSummary, stamp, stamp_or_none, step_attempt, task_summary
 
 
 class PayloadForm(Form):
@@ -49,14 +49,9 @@ class EventsQuery(Form):
     limit: Limit = 100
 
 
-class AttemptEntity(TypedDict):
-    attempt: int
-    outcome: str
+class AttemptEntity(StepAttempt):
     worker: int | None
     host: str | None
-    startedAt: Stamp | None
-    endedAt: Stamp | None
-    error: str | None
 
 
 class EventEntity(TypedDict):
@@ -238,7 +233,7 @@ async def task_timeline(call: Request[None, None]) -> TaskTimeline:
     history = await call.client.details.task(task.id)
     progress = history.progress
     return {
-        "attempts": [*(_attempt(past, history.hosts) for past in history.attempts), *_last_attempt(task, history)],
+        "attempts": [_attempt(attempt, history.hosts) for attempt in history.attempts],
         "events": [_event(call, event) for event in reversed(history.events)],
         "progress": {"fraction": progress[0], "message": progress[1]} if progress else None,
         "headers": {**(task.headers or {})},
@@ -431,32 +426,8 @@ async def database(call: Request[None, None]) -> DatabaseEntity:
 
 
 def _attempt(attempt: Attempt, hosts: dict[int, str]) -> AttemptEntity:
-    return {
-        "attempt": attempt.attempt,
-        "outcome": attempt.outcome,
-        "worker": attempt.worker,
-        "host": hosts.get(attempt.worker) if attempt.worker is not None else None,
-        "startedAt": stamp_or_none(attempt.started_at),
-        "endedAt": stamp(attempt.ended_at),
-        "error": masked_error(attempt.error),
-    }
-
-
-def _last_attempt(task: Task, history: TaskHistory) -> list[AttemptEntity]:
-    """Return the attempt that is running or produced the result."""
-    if task.started_at is None or task.status in (Status.PENDING, Status.RETRYING):
-        return []
-    return [
-        {
-            "attempt": task.attempt,
-            "outcome": task.status,
-            "worker": task.worker,
-            "host": history.hosts.get(task.worker) if task.worker is not None else None,
-            "startedAt": stamp(task.started_at),
-            "endedAt": stamp_or_none(task.finished_at),
-            "error": masked_error(task.error),
-        }
-    ]
+    host = hosts.get(attempt.worker) if attempt.worker is not None else None
+    return {**step_attempt(attempt), "worker": attempt.worker, "host": host}
 
 
 def _event(call: Request[Any, Any], event: LoggedEvent) -> EventEntity:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from qw.client.run_timeline import TimelineAttempt, TimelineStep
+from qw.client.run_timeline import TimelineStep
 from qw.core.errors import NotFound
 from qw.core.task.masking import masked_error
-from qw.core.workflow.run import Counts
+from qw.core.workflow.run import COMPENSATION_PREFIX, Counts, StepStatus
 from qw.web.errors import Problem
 from qw.web.fields import Form, Id, Stamp
 from qw.web.route import Request, get
 from qw.web.run_serializers import RunEntity, run_entity
-from qw.web.serializers import stamp_or_none
+from qw.web.serializers import StepAttempt, stamp_or_none, step_attempt
 
 WAITING = "waiting"  # the status of a step that has not started
 
@@ -28,14 +28,6 @@ class StepItemCounts(TypedDict):
     started: int
     completed: int
     failed: int
-
-
-class StepAttempt(TypedDict):
-    attempt: int
-    outcome: str
-    startedAt: Stamp | None
-    endedAt: Stamp | None
-    error: str | None
 
 
 class TimelineStepEntity(TypedDict):
@@ -67,10 +59,10 @@ async def timeline(call: Request[None, None]) -> Timeline:
     """Get a run with all steps of its definition, what each needs, and the attempts of their tasks."""
     id = call.id("Run")
     try:
-        whole = await call.client.runs.timeline(id)
+        run, steps = await call.client.runs.timeline(id)
     except NotFound:
         raise Problem(404, f"Run with id {id} not found", code="not_found") from None
-    return {"run": run_entity(whole.run, call.shown), "steps": [_step(step) for step in whole.steps]}
+    return {"run": run_entity(run, call.shown), "steps": [_step(step) for step in steps]}
 
 
 async def retry_preview(call: Request[None, PreviewQuery]) -> Preview:
@@ -80,20 +72,21 @@ async def retry_preview(call: Request[None, PreviewQuery]) -> Preview:
 
 
 def _step(step: TimelineStep) -> TimelineStepEntity:
-    row = step.begun
+    state = step.state
+    id = state.step_id
     return {
-        "id": step.id,
-        "type": step.type,
+        "id": id,
+        "type": state.type,
         "needs": list(step.needs),
-        "status": row.status if row else WAITING,
-        "taskId": str(row.task_id) if row and row.task_id else None,
-        "childRunId": str(row.child_id) if row and row.child_id else None,
-        "items": _items(row.items) if row and row.items else None,
-        "startedAt": stamp_or_none(row.started_at) if row else None,
-        "finishedAt": stamp_or_none(row.finished_at) if row else None,
-        "error": masked_error(row.error) if row else None,
-        "compensates": step.compensates,
-        "attempts": [_attempt(attempt) for attempt in step.attempts],
+        "status": WAITING if state.status is StepStatus.PENDING else state.status,
+        "taskId": str(state.task_id) if state.task_id else None,
+        "childRunId": str(state.child_id) if state.child_id else None,
+        "items": _items(state.items) if state.items else None,
+        "startedAt": stamp_or_none(state.started_at),
+        "finishedAt": stamp_or_none(state.finished_at),
+        "error": masked_error(state.error),
+        "compensates": id.removeprefix(COMPENSATION_PREFIX) if id.startswith(COMPENSATION_PREFIX) else None,
+        "attempts": [step_attempt(attempt) for attempt in step.attempts],
     }
 
 
@@ -103,16 +96,6 @@ def _items(counts: Counts) -> StepItemCounts:
         "started": counts.started,
         "completed": counts.completed,
         "failed": counts.failed,
-    }
-
-
-def _attempt(attempt: TimelineAttempt) -> StepAttempt:
-    return {
-        "attempt": attempt.attempt,
-        "outcome": attempt.outcome,
-        "startedAt": stamp_or_none(attempt.started_at),
-        "endedAt": stamp_or_none(attempt.ended_at),
-        "error": masked_error(attempt.error),
     }
 
 
