@@ -20,6 +20,7 @@ from qw.core.workflow.run import (
     End,
     Fail,
     Finish,
+    Mark,
     Pause,
     Run,
     RunStatus,
@@ -125,6 +126,17 @@ def test_each_round_of_a_workflow_gets_the_result_of_the_one_before() -> None:
     state = answered(1, {"next": "b"})._replace(task_id=None, child_id=UUID(int=1))
     assert at(state, workflow) == [StartRun(step_id="poll", workflow="page", input={"cursor": "b", "n": 2}, round=2)]
     assert at(state._replace(result={"next": ""}), workflow)[0] == Accept(step_id="poll")
+
+
+def test_the_runs_of_earlier_rounds_are_undone_where_the_next_cannot_be_described() -> None:
+    given: Any = {"workflow": "page", "input": {"cursor": "${{ result.next if round > 1 else '' }}"}}
+    loop: Any = {"id": "poll", "type": "workflow", "with": given, "repeat": {"until": "false"}}
+    state = answered(1, {})._replace(task_id=None, child_id=UUID(int=1))
+
+    actions = at(state, parse_workflow("w", {"steps": [loop]}))
+
+    assert [type(action) for action in actions] == [Fail, Mark, UndoRuns]
+    assert actions[-1] == UndoRuns(step_id="compensate:poll", of="poll")
 
 
 def test_the_runs_of_all_rounds_are_undone() -> None:
