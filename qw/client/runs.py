@@ -18,8 +18,8 @@ from qw.core.task.payload import Json, JsonObject, raise_faults, storable_faults
 from qw.core.workflow import Workflow, check_input, parse_workflow
 from qw.core.workflow.repair import Redo, failed_compensation, to_redo
 from qw.core.workflow.run import (
-    DONE_BY_HAND_TOLD,
-    RETRY_TOLD,
+    DONE_BY_HAND_SIGNAL,
+    RETRY_SIGNAL,
     RunStatus,
     StepState,
     StepStatus,
@@ -226,7 +226,7 @@ class Runs(Namespace):
             found = await _inspect(conn, id)
             step = _approval(found, step)
             payload: JsonObject = {"approved": approved, "comment": comment or None}
-            await runs.tell(conn, id, approval_name(step), payload, sent_by=by)
+            await runs.record_decision(conn, id, approval_name(step), payload, sent_by=by)
         return step
 
     # -- repair
@@ -274,8 +274,8 @@ class Runs(Namespace):
             result: JsonObject = {"byHand": True, "by": by, "comment": comment or None}
             await runs.done_by_hand(conn, id, id_, result)
             of = id_.removeprefix(compensation_id("")) if id_ not in found.workflow.by_id else "*"
-            await runs.tell(
-                conn, id, DONE_BY_HAND_TOLD, {"step": id_, "of": of, "comment": comment or None}, sent_by=by
+            await runs.record_decision(
+                conn, id, DONE_BY_HAND_SIGNAL, {"step": id_, "of": of, "comment": comment or None}, sent_by=by
             )
             await advance_new(conn, id)
         return id_
@@ -331,8 +331,8 @@ async def _retry(
         await _retry(conn, child, step=None, latest=latest, document=None, by=by)
     going_on = sorted({below for below, _ in children})
     await runs.reopen(conn, run_id, version=version, redo=again, undone=undone, going_on=going_on)
-    told: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
-    await runs.tell(conn, run_id, RETRY_TOLD, told, sent_by=by)
+    options: JsonObject = {"step": step, "latest": latest, "edited": document is not None}
+    await runs.record_decision(conn, run_id, RETRY_SIGNAL, options, sent_by=by)
     await advance_new(conn, run_id)
 
 

@@ -14,7 +14,7 @@ from qw.core.task.payload import JsonObject
 from qw.store import stacks, tasks
 
 LONGEST_SECONDS = 3.0  # that the worker has to answer
-LOOK_SECONDS = 0.05
+CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ async def stack_of(db: Connections, id: UUID) -> TaskStack:
         is_over = not is_asked or known is None or not known.is_asked
         if is_over or time.monotonic() > deadline:
             break
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS)
     if known is None or known.at is None or known.age is None or known.answer is None:
         why = "its worker did not answer" if is_asked and not is_over else "only running tasks have a stack"
         raise Conflict(f"task {id} is {stored[0].status}; {why}")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-BETWEEN_LOOKS = 0.5  # seconds
+BETWEEN_CHECKS = 0.5  # seconds
 RECONNECT_SECONDS = 4.0
 
 
@@ -28,7 +28,7 @@ class Death(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Observation:
     """One observation of a worker. ``locks``: the worker took its session lock on the server that is running now."""
 
     id: int
@@ -53,11 +53,11 @@ class Judge:
         self._lease = lease
         self._by_locks = by_locks
         self._watches: dict[int, _Watch] = {}
-        self._looked_at: float | None = None
+        self._watched_at: float | None = None
         self._locks_count_from = float("-inf")
 
     def lost_contact(self, now: float) -> None:
-        """Record that the database connection was lost, or replaced, since the last look."""
+        """Record that the database connection was lost, or replaced, since the last check."""
         self._locks_count_from = now + RECONNECT_SECONDS
         for watch in self._watches.values():
             watch.unlocked_since = None
@@ -65,8 +65,8 @@ class Judge:
     def watch(self, now: float, beats: Mapping[int, int]) -> bool:
         """Record the beats of all other workers. Return True to check again soon: one was silent for half a lease."""
         blind = self._lease / 3
-        passed = min(now - self._looked_at, blind) if self._looked_at is not None else 0.0
-        self._looked_at = now
+        passed = min(now - self._watched_at, blind) if self._watched_at is not None else 0.0
+        self._watched_at = now
         watches = {}
         for id, count in beats.items():
             known = self._watches.get(id)
@@ -78,32 +78,32 @@ class Judge:
         self._watches = watches
         return any(watch.silent >= self._lease / 2 for watch in watches.values())
 
-    def judge(self, now: float, looks: Iterable[Look]) -> dict[int, Death]:
+    def judge(self, now: float, observations: Iterable[Observation]) -> dict[int, Death]:
         """Return the dead workers; call `watch` with the same observation first."""
         dead = {}
-        for look in looks:
-            watch = self._watches[look.id]
+        for seen in observations:
+            watch = self._watches[seen.id]
             if watch.silent >= self._lease:
-                dead[look.id] = Death.SILENT
-            elif self._lost_its_lock(now, look, watch):
-                dead[look.id] = Death.CRASHED
+                dead[seen.id] = Death.SILENT
+            elif self._lost_its_lock(now, seen, watch):
+                dead[seen.id] = Death.CRASHED
         return dead
 
-    def _lost_its_lock(self, now: float, look: Look, watch: _Watch) -> bool:
-        if not self._by_locks or not look.locks or look.locked or now < self._locks_count_from:
+    def _lost_its_lock(self, now: float, seen: Observation, watch: _Watch) -> bool:
+        if not self._by_locks or not seen.locks or seen.locked or now < self._locks_count_from:
             watch.unlocked_since = None
             return False
         if watch.unlocked_since is None:
             watch.unlocked_since = now
-        return now - watch.unlocked_since >= BETWEEN_LOOKS
+        return now - watch.unlocked_since >= BETWEEN_CHECKS
 
-    def next_look(self, now: float) -> float | None:
+    def next_check(self, now: float) -> float | None:
         """Return the seconds until a check that cannot wait for the next poll if a death is to be detected in time.
 
         None: no such check is needed.
         """
         waits = [
-            BETWEEN_LOOKS - (now - w.unlocked_since) for w in self._watches.values() if w.unlocked_since is not None
+            BETWEEN_CHECKS - (now - w.unlocked_since) for w in self._watches.values() if w.unlocked_since is not None
         ]
         for watch in self._watches.values():
             if watch.silent >= self._lease / 2:

@@ -47,7 +47,7 @@ select count(*) from pg_locks
  where locktype = 'advisory' and classid = 7178 and objid = 17 and objsubid = 2 and granted
    and database = (select oid from pg_database where datname = current_database())
 
--- name: look_at_locks
+-- name: observe_locks
 -- Whether a slot is free: it has no owner, or its worker was declared dead. Also the heartbeat counters of the workers
 -- whose session is a relay.
 select (select count(*) from pg_locks
@@ -58,7 +58,7 @@ select (select count(*) from pg_locks
        coalesce(array_agg(w.beats) filter (where w.dead_at is null and w.stopped_at is null), '{}') as beats
   from qw.relay r join qw.worker w on w.id = r.worker
 
--- name: look_at_leases
+-- name: observe_leases
 select coalesce(sum(s.slots), 0) < 16 as has_free,
        coalesce(array_agg(w.id), '{}') as ids, coalesce(array_agg(w.beats), '{}') as beats
   from (select worker, count(*) as slots from qw.relay_slot group by worker) s

@@ -117,7 +117,7 @@ async def end(conn: Connection, ended: Sequence[EndedAttempt]) -> set[int]:
     return mine
 
 
-async def go_on(conn: Connection, worker: int) -> None:
+async def limit_lock_waits(conn: Connection, worker: int) -> None:
     """Until the transaction ends, wait at most 50 ms for each lock and do not notify *worker*, its owner."""
     await execute(conn, _SQL["limit_lock_waits"], {"worker": str(worker)})
 

@@ -47,7 +47,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlotLook:
+class SlotObservation:
     """Whether a slot is free, and the heartbeat counters of the live workers that own slots, by worker."""
 
     has_free: bool
@@ -171,20 +171,20 @@ async def relays(conn: Connection) -> int:
     return int(await _value(conn, "relays"))
 
 
-async def look_at_locks(conn: Connection) -> SlotLook:
+async def observe_locks(conn: Connection) -> SlotObservation:
     """Read the slots by session locks. A slot of a dead worker is free."""
-    return await _look(conn, "look_at_locks")
+    return await _observe(conn, "observe_locks")
 
 
-async def look_at_leases(conn: Connection) -> SlotLook:
+async def observe_leases(conn: Connection) -> SlotObservation:
     """Read the slots by leases, which replace session locks behind a pooler. A slot of a dead worker is free."""
-    return await _look(conn, "look_at_leases")
+    return await _observe(conn, "observe_leases")
 
 
-async def _look(conn: Connection, name: str) -> SlotLook:
+async def _observe(conn: Connection, name: str) -> SlotObservation:
     row = await (await query(conn, _SQL[name])).fetchone()
     assert row is not None
-    return SlotLook(has_free=row[0], beats=dict(zip(row[1], row[2], strict=True)))
+    return SlotObservation(has_free=row[0], beats=dict(zip(row[1], row[2], strict=True)))
 
 
 async def try_slot(conn: Connection, slot: int) -> bool:

@@ -263,8 +263,8 @@ async def signal(conn: Connection, run: UUID, name: str, payload: Json, *, sent_
     await query(conn, _SQL["signal"], params)
 
 
-async def tell(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
-    """Record a decision about a run. *name*: a result of `approval_name`, or a name that ends in TOLD."""
+async def record_decision(conn: Connection, run: UUID, name: str, payload: JsonObject, *, sent_by: str | None) -> None:
+    """Record a decision about a run. *name*: a result of `approval_name`, or a constant that ends in SIGNAL."""
     params = {"run": run, "name": name, "payload": to_json(payload), "sent_by": sent_by}
     await query(conn, _SQL["record_decision"], params)
 

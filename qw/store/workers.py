@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from qw import sql
 from qw.clock import clock, steady
-from qw.core.liveness import Death, Look
+from qw.core.liveness import Death, Observation
 from qw.core.task import Lane
 from qw.core.task.payload import JsonObject
 from qw.store.connection import Connection, execute, execute_alone, query, to_json, translated
@@ -248,26 +248,28 @@ async def poll(
     return result if last is None else result._replace(after=AfterCursor(*last))
 
 
-async def look(conn: Connection, *, worker: int) -> tuple[list[Look], list[int]]:
+async def other_workers(conn: Connection, *, worker: int) -> tuple[list[Observation], list[int]]:
     """Return the other live workers, and the ids of dead ones that still hold tasks."""
     rows = await (await execute(conn, _SQL["other_workers"], {"worker": worker})).fetchall()
-    looks = [
-        Look(id=id, locks=locks, locked=locked, beats=beats) for id, locks, locked, gone, beats in rows if not gone
+    seen = [
+        Observation(id=id, locks=locks, locked=locked, beats=beats)
+        for id, locks, locked, gone, beats in rows
+        if not gone
     ]
-    return looks, [id for id, _, _, gone, _ in rows if gone]
+    return seen, [id for id, _, _, gone, _ in rows if gone]
 
 
-async def mark_dead(conn: Connection, deaths: Mapping[Look, Death]) -> list[int]:
+async def mark_dead(conn: Connection, deaths: Mapping[Observation, Death]) -> list[int]:
     """Declare workers dead unless they have sent a heartbeat since they were observed. Return the dead ones."""
     params = {
-        "workers": [look.id for look in deaths],
-        "beats": [look.beats for look in deaths],
+        "workers": [seen.id for seen in deaths],
+        "beats": [seen.beats for seen in deaths],
         "deaths": [death.value for death in deaths.values()],
     }
     return [row[0] for row in await (await query(conn, _SQL["mark_dead"], params)).fetchall()]
 
 
-async def blame(conn: Connection, task: UUID) -> None:
+async def explain_crashes(conn: Connection, task: UUID) -> None:
     """Record that *task*, which was failed for it, caused the crash of these workers."""
     await query(conn, _SQL["explain_crashes"], {"task": task})
 

@@ -30,7 +30,7 @@ from qw.web.metrics import exposition
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3.0  # after which a database that does not respond counts as unavailable
+CHECK_SECONDS = 3.0  # after which a database that does not respond counts as unavailable
 
 T = TypeVar("T")
 
@@ -181,11 +181,11 @@ class Site:
             log.error("background work failed", extra={"error": str(error)})
 
     async def _look(self) -> HealthCheck:
-        """Check the database within `LOOK_SECONDS`. A check that takes longer is cancelled and cleaned up in the
+        """Check the database within `CHECK_SECONDS`. A check that takes longer is cancelled and cleaned up in the
         background.
         """
         looking = asyncio.create_task(self._looked())
-        done, _ = await asyncio.wait({looking}, timeout=LOOK_SECONDS)
+        done, _ = await asyncio.wait({looking}, timeout=CHECK_SECONDS)
         if not done:
             looking.cancel()
             return HealthCheck(error=Unreachable("the database does not respond"))

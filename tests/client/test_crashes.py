@@ -189,7 +189,7 @@ async def drive(url: str, document: JsonObject, choose: Callable[[st.SearchStrat
             else:
                 for one in waiting:
                     signal = approval_name(one.id) if one.kind is StepKind.APPROVAL else one.id
-                    await runs.tell(conn, id, signal, {"approved": what != "reject"}, sent_by="me")
+                    await runs.record_decision(conn, id, signal, {"approved": what != "reject"}, sent_by="me")
 
         world = World(conn=conn, workflow=workflow, id=id, outcome=outcome, crash_at=crash_at, driver=driver)
         run = await world.finish(nudge)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qw.core.liveness import BETWEEN_LOOKS, RECONNECT_SECONDS, Death, Judge, Look
+from qw.core.liveness import BETWEEN_CHECKS, RECONNECT_SECONDS, Death, Judge, Observation
 
 LEASE = 15.0
 
@@ -22,7 +22,7 @@ class Watching:
 
     def look(self, passed: float = 1.0) -> Death | None:
         self.now += passed
-        look = Look(id=7, beats=self.beats, locks=self.locks, locked=self.locked)
+        look = Observation(id=7, beats=self.beats, locks=self.locks, locked=self.locked)
         self.judge.watch(self.now, {7: self.beats})
         return self.judge.judge(self.now, [look]).get(7)
 
@@ -69,8 +69,8 @@ def test_a_missing_lock_at_two_looks_without_a_beat_between_is_a_crash() -> None
     watching.locked = False
 
     assert watching.look() is None
-    assert watching.judge.next_look(watching.now) is not None
-    assert watching.look(BETWEEN_LOOKS) is Death.CRASHED
+    assert watching.judge.next_check(watching.now) is not None
+    assert watching.look(BETWEEN_CHECKS) is Death.CRASHED
 
 
 def test_a_beat_or_a_lock_between_two_looks_is_life() -> None:
@@ -78,7 +78,7 @@ def test_a_beat_or_a_lock_between_two_looks_is_life() -> None:
     watching.locked = False
     watching.look()
     watching.beats += 1
-    assert watching.look(BETWEEN_LOOKS) is None
+    assert watching.look(BETWEEN_CHECKS) is None
     watching.locked = True
     watching.look()
     watching.locked = False
@@ -103,17 +103,17 @@ def test_after_lost_contact_locks_count_again_in_seconds() -> None:
 
     seconds = watching.seconds_to_death(0.25)
 
-    assert RECONNECT_SECONDS <= seconds <= RECONNECT_SECONDS + BETWEEN_LOOKS + 0.5
+    assert RECONNECT_SECONDS <= seconds <= RECONNECT_SECONDS + BETWEEN_CHECKS + 0.5
 
 
 def test_a_silent_worker_is_looked_at_when_its_lease_ends() -> None:
     watching = Watching()
     watching.look()
-    assert watching.judge.next_look(watching.now) is None
+    assert watching.judge.next_check(watching.now) is None
     for _ in range(14):
         watching.look()
 
-    assert 1.0 <= (watching.judge.next_look(watching.now) or 0) < 1.1
+    assert 1.0 <= (watching.judge.next_check(watching.now) or 0) < 1.1
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 60), st.booleans()), max_size=60))

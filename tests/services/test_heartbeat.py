@@ -92,7 +92,7 @@ async def soon(condition: Callable[[], object]) -> None:
 
 
 async def is_locked(conn: Connection, worker: int) -> bool:
-    looks, _ = await workers.look(conn, worker=0)
+    looks, _ = await workers.other_workers(conn, worker=0)
     return next(look.locked and look.locks for look in looks if look.id == worker)
 
 
@@ -116,7 +116,7 @@ async def test_a_worker_is_there_locked_and_seen_and_leaves_in_peace(url: str, c
 
     assert await column(conn, "select stopped_at is not null and dead_at is null from qw.worker") == [True]
     assert await value(conn, "select count(*) from qw.idle") == 0
-    assert await workers.look(conn, worker=0) == ([], [])
+    assert await workers.other_workers(conn, worker=0) == ([], [])
 
 
 async def test_a_blocked_loop_costs_no_lease(url: str, conn: Connection) -> None:

@@ -104,7 +104,7 @@ async def test_a_broker_that_is_down_is_seen_before_there_is_anything_to_tell(re
 async def test_a_refused_event_holds_back_its_own_task_only(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.events.relay.BLOCKED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("qw.services.events.relay.BLOCKED_CHECK_SECONDS", 0.05)
     monkeypatch.setattr("qw.services.events.relay.FIRST_BLOCKED", timedelta(seconds=0.05))
     broker = MemoryBroker()
     relay = await relays.make(broker)
@@ -139,7 +139,7 @@ async def test_a_refused_event_holds_back_its_own_task_only(
 async def test_held_events_that_somebody_deleted_are_forgotten(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qw.services.events.relay.BLOCKED_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("qw.services.events.relay.BLOCKED_CHECK_SECONDS", 0.0)
     monkeypatch.setattr("qw.services.events.relay.FIRST_BLOCKED", timedelta(0))
     broker = MemoryBroker()
     relay = await relays.make(broker)
@@ -178,7 +178,7 @@ async def test_two_relays_share_the_slots_and_publish_nothing_twice(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
-    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "CHECK_SECONDS", 0.0)
     broker = MemoryBroker()
     first, second = await relays.make(broker), await relays.make(broker)
     for relay in (first, second, first, second):
@@ -200,7 +200,7 @@ async def test_two_relays_share_the_slots_and_publish_nothing_twice(
 async def test_the_slots_of_a_relay_that_ended_are_taken_before_the_shares_are_due(
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch, leased: bool
 ) -> None:
-    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "CHECK_SECONDS", 0.0)
     first, second = await relays.make(MemoryBroker(), leased=leased), await relays.make(MemoryBroker(), leased=leased)
     await first.step()
     await second.step()
@@ -220,7 +220,7 @@ async def test_the_slots_of_a_dead_relay_go_to_another_even_if_it_is_only_frozen
     relays: Relays, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
-    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "CHECK_SECONDS", 0.0)
     broker = MemoryBroker()
     frozen = await relays.make(broker)
     await frozen.step()
@@ -503,7 +503,7 @@ async def test_the_slots_of_a_silent_worker_are_taken_before_it_is_declared_dead
 
 
 async def steps_to_all(relay: Relay, now: list[float]) -> bool:
-    now.append(now[-1] + partitions.LOOK_SECONDS)
+    now.append(now[-1] + partitions.CHECK_SECONDS)
     return await has_all(relay)
 
 

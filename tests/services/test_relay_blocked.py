@@ -23,7 +23,7 @@ from tests.services.relays import QUIET, MemoryBroker, Relays, drained, happened
 
 @pytest.fixture
 async def relays(url: str, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relays]:
-    for name in ("GATHER_SECONDS", "BLOCKED_LOOK_SECONDS"):
+    for name in ("GATHER_SECONDS", "BLOCKED_CHECK_SECONDS"):
         monkeypatch.setattr(relay_module, name, 0.0)
     made = Relays(url, conn)
     yield made

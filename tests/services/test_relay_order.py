@@ -132,7 +132,7 @@ async def test_the_events_of_two_relays_that_hand_slots_over_stay_in_order(
     relays: Relays, conn: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "UPKEEP_SECONDS", 0.0)
-    monkeypatch.setattr(partitions, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(partitions, "CHECK_SECONDS", 0.0)
     broker = MemoryBroker()
     made = [await relays.make(broker)]
     tasks = [uuid4() for _ in range(32)]

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from qw.core.errors import Unavailable
-from qw.core.liveness import BETWEEN_LOOKS
+from qw.core.liveness import BETWEEN_CHECKS
 from qw.core.task.ending import HandedBack
 from qw.core.task.measure import Measure
 from qw.services.liveness.rescuer import Rescuer
@@ -51,7 +51,7 @@ class Rescue:
 
     async def look_twice(self) -> None:
         await self.look()
-        await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+        await asyncio.sleep(BETWEEN_CHECKS + 0.02)
         await self.look()
 
     async def look_for_a_lease(self) -> None:
@@ -82,7 +82,7 @@ async def test_a_worker_without_its_lock_at_two_looks_is_dead_and_its_tasks_come
     await rescue.look()
     assert await homes(conn, claim.id) == ["running"]
     assert rescue.rescuer.max_wait() < 1
-    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    await asyncio.sleep(BETWEEN_CHECKS + 0.02)
     await rescue.look()
 
     assert await homes(conn, claim.id) == ["ready"]
@@ -100,7 +100,7 @@ async def test_a_worker_that_beats_between_two_looks_lives(conn: Connection, res
     [claim] = await running(conn)
     await rescue.look()
     await conn.execute("update qw.worker set beats = beats + 1")
-    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    await asyncio.sleep(BETWEEN_CHECKS + 0.02)
     await rescue.look()
 
     assert await homes(conn, claim.id) == ["running"]
@@ -304,7 +304,7 @@ async def test_retries_and_crashes_are_counted_apart(conn: Connection, rescue: R
 async def test_an_end_that_came_first_wins(conn: Connection, rescue: Rescue, url: str) -> None:
     [claim] = await running(conn)
     await rescue.look()
-    await asyncio.sleep(BETWEEN_LOOKS + 0.02)
+    await asyncio.sleep(BETWEEN_CHECKS + 0.02)
     async with await connect(url) as late:
         await late.execute("begin")
         await claims.end(late, [ended(claim)])

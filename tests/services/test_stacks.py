@@ -13,7 +13,7 @@ from qw.client import Client
 from qw.core.errors import Conflict, NotFound
 from qw.handlers import Handlers
 from qw.services.execution.in_flight import ClaimInFlight
-from qw.services.execution.stacks import Stacks, look, processes_of
+from qw.services.execution.stacks import Stacks, inspect_handler, processes_of
 from qw.store.ids import new_id
 from tests.given import new_task
 from tests.services.workshop import Workshop, workshop
@@ -62,7 +62,7 @@ async def test_a_coroutine_shows_what_it_awaits_down_to_the_innermost(shop: Work
     holding = await started(shop, "deep")
     await asyncio.sleep(0.05)
 
-    seen: Any = await look(holding)
+    seen: Any = await inspect_handler(holding)
 
     assert seen["kind"] == "coroutine"
     assert functions(seen)[:2] == ["deep", "inner_wait"]
@@ -74,7 +74,7 @@ async def test_a_thread_shows_where_it_is(shop: Workshop) -> None:
     holding = await started(shop, "blocking")
     await asyncio.sleep(0.05)
 
-    seen: Any = await look(holding)
+    seen: Any = await inspect_handler(holding)
 
     assert seen["kind"] == "thread"
     assert "blocking" in functions(seen)

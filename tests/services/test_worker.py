@@ -278,7 +278,7 @@ async def test_the_innocent_run_together_once_another_was_failed_for_their_crash
         poison, *innocent = await shop.enqueue(*(new_task("t") for _ in range(25)))
         await crashed_together(shop.conn, [poison, *innocent])
         await shop.conn.execute("delete from qw.ready where task_id = %s", [poison])
-        await workers.blame(shop.conn, poison)
+        await workers.explain_crashes(shop.conn, poison)
         async with asyncio.timeout(60):
             while gate.inside < 24:
                 await shop.claim()

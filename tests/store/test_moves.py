@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from qw.core.liveness import Death, Look
+from qw.core.liveness import Death, Observation
 from qw.core.task import Lane
 from qw.core.task.ending import Failed, Snoozed
 from qw.store import claims, tasks, workers
@@ -83,11 +83,11 @@ async def test_a_look_sees_who_holds_a_lock_how_they_beat_and_who_is_gone(conn: 
     await running(conn, worker=stranger)
     await conn.execute("delete from qw.worker where id = %s", [stranger])
 
-    looks, gone = await workers.look(conn, worker=me)
+    looks, gone = await workers.other_workers(conn, worker=me)
 
     assert {look.id: look for look in looks} == {
-        alive: Look(id=alive, beats=7, locks=True, locked=True),
-        quiet: Look(id=quiet, beats=0, locks=True, locked=False),
+        alive: Observation(id=alive, beats=7, locks=True, locked=True),
+        quiet: Observation(id=quiet, beats=0, locks=True, locked=False),
     }
     assert gone == [stranger]
 
@@ -97,7 +97,7 @@ async def test_a_dead_worker_is_looked_at_as_long_as_it_has_rows(conn: Connectio
     await running(conn, worker=dead)
     await conn.execute("update qw.worker set dead_at = now() where id = %s", [dead])
 
-    assert await workers.look(conn, worker=me) == ([], [dead])
+    assert await workers.other_workers(conn, worker=me) == ([], [dead])
 
 
 @pytest.mark.parametrize("since", ["server - interval '1 day'", "null"])
@@ -105,14 +105,14 @@ async def test_a_lock_that_was_never_taken_on_this_server_says_nothing(conn: Con
     me, old = await registered(conn), await registered(conn)
     await conn.execute(f"update qw.worker set server = {since} where id = %s".encode(), [old])
 
-    [look], _ = await workers.look(conn, worker=me)
+    [look], _ = await workers.other_workers(conn, worker=me)
 
     assert (look.locked, look.locks) == (False, False)
 
 
 async def test_who_beat_again_is_not_declared_dead(conn: Connection) -> None:
     quiet, moving, stopped = [await registered(conn) for _ in range(3)]
-    deaths = dict.fromkeys((await workers.look(conn, worker=0))[0], Death.SILENT)
+    deaths = dict.fromkeys((await workers.other_workers(conn, worker=0))[0], Death.SILENT)
     await workers.wait(conn, quiet, [])
     await conn.execute("update qw.worker set beats = beats + 1 where id = %s", [moving])
     await conn.execute("update qw.worker set stopped_at = now() where id = %s", [stopped])

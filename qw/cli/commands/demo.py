@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 app = verbs()
 
 CUSTOMER = "zoe"  # in the orders that come with qw
-_LOOK_SECONDS = 0.05
+_CHECK_SECONDS = 0.05
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -181,7 +181,7 @@ async def _followed(client: Client, run_id: UUID, limit: timedelta) -> RunDetail
     shown: set[str] = set()
     print(f"\n{'step':<9}{'type':<16}{'status':<11}{'took':>8}", flush=True)
     while True:
-        await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
+        await asyncio.wait([waiting], timeout=_CHECK_SECONDS)
         run = await client.runs.get(run_id)
         for step in run.steps:
             if step.status.is_final and step.step_id not in shown:

@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue name.", autoco
 Create = Annotated[bool, typer.Option("--create", help="Accept an unknown queue name without asking.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help="Queue names.", autocompletion=queue_names)]
 All = Annotated[bool, typer.Option("--all", help="All queues.")]
-LOOK_SECONDS = 0.3
+CHECK_SECONDS = 0.3
 _HOW_TO_LIMIT = "set one with --concurrency 10 or --rate 100/m"
 
 
@@ -345,7 +345,7 @@ async def _drain(client: Client, name: str, limit: timedelta | None) -> None:
             if deadline is not None and loop.time() > deadline:
                 raise TimedOut(f"{counted(left, 'task')} {'is' if left == 1 else 'are'} left in the queue {name}")
             progress.at(left)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
 
 async def _left(client: Client, name: str) -> int:

@@ -23,24 +23,24 @@ _EVERY = 2.0  # seconds
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 
 
-def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], None], *, watch: bool) -> None:
-    """Show the result of *look*; with *watch*, refresh it until an interrupt. While the database is unavailable,
+def show_or_watch(read: Callable[[Client], Awaitable[T]], show: Callable[[T], None], *, watch: bool) -> None:
+    """Show the result of *read*; with *watch*, refresh it until an interrupt. While the database is unavailable,
     wait.
     """
     from qw.cli.session import with_client
 
     if not watch:
-        show(with_client(look))
+        show(with_client(read))
         return
     if not sys.stdout.isatty():
         raise Invalid("--watch needs a terminal; for programs: qw events tail --follow -o jsonl")
 
     import asyncio
 
-    async def go_on(client: Client) -> None:
+    async def refresh(client: Client) -> None:
         while True:
             try:
-                shown = await look(client)
+                shown = await read(client)
             except Unavailable as error:
                 print(f"{_CLEAR}{error}", flush=True)
             else:
@@ -49,7 +49,7 @@ def show_or_watch(look: Callable[[Client], Awaitable[T]], show: Callable[[T], No
                 sys.stdout.flush()
             await asyncio.sleep(_EVERY)
 
-    with_client(go_on)
+    with_client(refresh)
 
 
 def rows_that_fit(limit: int, *, watch: bool) -> int:

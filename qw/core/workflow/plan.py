@@ -60,7 +60,7 @@ from qw.core.workflow.run import (
     compensation_id,
 )
 from qw.core.workflow.step import Step, StepKind
-from qw.core.workflow.step_start import begin, begin_item, compensate, gather, go_on, stop_rounds, undo_next
+from qw.core.workflow.step_start import begin, begin_item, compensate, continue_step, gather, stop_rounds, undo_next
 from qw.core.workflow.workflow import Workflow
 
 _BACK = (FAILING, COMPENSATING)
@@ -135,7 +135,7 @@ def _hold(view: View, on_limit: OnLimit, excess: int) -> Iterator[Action]:
 def _forward(view: View) -> Iterator[Action]:
     """Continue running steps; start, skip or fail each step whose needs have ended; then perhaps finish the run."""
     before = view.copy()
-    actions = [*_going_on(view), *_beginning(view)]
+    actions = [*_continued(view), *_begun(view)]
     if view.failed is None:
         yield from actions
         if view.is_done:
@@ -147,12 +147,12 @@ def _forward(view: View) -> Iterator[Action]:
     yield from _back(before)
 
 
-def _going_on(view: View) -> Iterator[Action]:
+def _continued(view: View) -> Iterator[Action]:
     for step in view.running():
-        yield from go_on(step, view)
+        yield from continue_step(step, view)
 
 
-def _beginning(view: View) -> Iterator[Action]:
+def _begun(view: View) -> Iterator[Action]:
     """A step kept by a repair counts as ended only once its needs have ended too."""
     open_steps: set[str] = set()
     for step in view.workflow.steps:  # in topological order
@@ -352,7 +352,7 @@ def _one_by_one(view: View, todo: list[Todo], *, mark: str) -> Generator[Action,
     """
     for step_id, step, act in todo:
         if view.status(step_id) is StepStatus.RUNNING:
-            yield from go_on(step, view) if step_id == step.id else undo_next(step_id, view)
+            yield from continue_step(step, view) if step_id == step.id else undo_next(step_id, view)
         elif view.status(step_id) is StepStatus.PENDING:
             actions = list(act(step, view))
             if view.run.detail != mark and not all(isinstance(action, (Skip, Fail)) for action in actions):

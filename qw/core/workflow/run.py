@@ -343,7 +343,7 @@ def compensation_id(step_id: str) -> str:
 
 
 # Stored as signals: who made such a request, and when.
-RETRY_TOLD, CANCEL_TOLD, DONE_BY_HAND_TOLD = "run:retry", "run:cancel", "run:compensation-done"
+RETRY_SIGNAL, CANCEL_SIGNAL, DONE_BY_HAND_SIGNAL = "run:retry", "run:cancel", "run:compensation-done"
 
 
 def approval_name(step_id: str) -> str:

@@ -54,7 +54,7 @@ def begin(step: Step, view: View) -> Iterator[Action]:
         first = Fail(step_id=step.id, error=f"if: {error}")
     yield from view.taken([first])
     if view.status(step.id) is StepStatus.RUNNING:
-        yield from go_on(step, view)
+        yield from continue_step(step, view)
 
 
 def _first(step: Step, view: View) -> StepAction:
@@ -194,7 +194,7 @@ def begin_item(step: Step, view: View, index: int, value: Json) -> Start | Start
         return Fail(step_id=step.id, error=str(error), error_kind=_kind(error))
 
 
-def go_on(step: Step, view: View) -> Iterator[Action]:
+def continue_step(step: Step, view: View) -> Iterator[Action]:
     """Continue a running step, whose items, round, signal or timer may be ready."""
     state = view.states[step.id]
     if state.items:

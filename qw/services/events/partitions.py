@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from qw.core.liveness import Judge, Look
+from qw.core.liveness import Judge, Observation
 from qw.services.liveness import lease as clock
 from qw.store import events
 from qw.store.connection import Connection
@@ -24,7 +24,7 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 10.0  # interval at which the shares are rebalanced
-LOOK_SECONDS = 0.25  # interval at which an active relay looks for slots without an owner
+CHECK_SECONDS = 0.25  # interval at which an active relay looks for slots without an owner
 GAP_SECONDS = 1.0  # after a longer pause of a relay, another may hold its leases
 SILENT_BEATS = 2
 
@@ -63,20 +63,20 @@ class Upkeep:
     def __init__(self, worker: RelayWorker) -> None:
         self._worker = worker
         self._judge = Judge(worker.silence, by_locks=False)
-        self._shared_at = self._looked_at = float("-inf")
+        self._shared_at = self._checked_at = float("-inf")
 
     def is_due(self) -> bool:
-        return clock.now() - self._looked_at >= LOOK_SECONDS
+        return clock.now() - self._checked_at >= CHECK_SECONDS
 
-    def silent(self, look: events.SlotLook) -> dict[int, int]:
+    def silent(self, slots: events.SlotObservation) -> dict[int, int]:
         """Return the beat counts of silent workers by id; none while this worker is silent: the cause may be here."""
-        self._looked_at = now = clock.now()
-        beats = {id: count for id, count in look.beats.items() if id != self._worker.id()}
+        self._checked_at = now = clock.now()
+        beats = {id: count for id, count in slots.beats.items() if id != self._worker.id()}
         self._judge.watch(now, beats)
         if self._worker.is_silent:
             return {}
-        looks = [Look(id=id, beats=count, locks=False, locked=False) for id, count in beats.items()]
-        return {id: beats[id] for id in self._judge.judge(now, looks)}
+        others = [Observation(id=id, beats=count, locks=False, locked=False) for id, count in beats.items()]
+        return {id: beats[id] for id in self._judge.judge(now, others)}
 
     def shares(self, *, has_free: bool) -> bool:
         """Whether to rebalance now; True also records the time."""
@@ -86,8 +86,8 @@ class Upkeep:
         self._shared_at = now
         return True
 
-    def look_again(self) -> None:
-        self._looked_at = float("-inf")
+    def check_again(self) -> None:
+        self._checked_at = float("-inf")
 
 
 class LockedSlots:
@@ -105,10 +105,10 @@ class LockedSlots:
             await events.join_relays(conn)
             self._conn, self._upkeep = conn, Upkeep(self._worker)
         if self._upkeep.is_due():
-            look = await events.look_at_locks(conn)
-            if silent := self._upkeep.silent(look):
+            slots = await events.observe_locks(conn)
+            if silent := self._upkeep.silent(slots):
                 await self._end(conn, silent)
-            if self._upkeep.shares(has_free=look.has_free):
+            if self._upkeep.shares(has_free=slots.has_free):
                 await self._take_share(conn)
         return tuple(self._mine)
 
@@ -118,12 +118,12 @@ class LockedSlots:
     async def _end(self, conn: Connection, silent: dict[int, int]) -> None:
         if ended := await events.end_silent_relays(conn, silent):
             log.warning("closed relays of silent workers", extra={"workers": ended})
-            self._upkeep.look_again()
+            self._upkeep.check_again()
 
     async def _take_share(self, conn: Connection) -> None:
         if ended := await events.end_dead_relays(conn):
             log.warning("closed relays of dead workers", extra={"relays": ended})
-            self._upkeep.look_again()
+            self._upkeep.check_again()
         share = _share(await events.relays(conn))
         while len(self._mine) > share:
             await events.leave_slot(conn, self._mine.pop())
@@ -148,9 +148,9 @@ class LeasedSlots:
             self._upkeep = Upkeep(self._worker)
         self._had_at = now
         if self._upkeep.is_due():
-            look = await events.look_at_leases(conn)
-            silent = self._upkeep.silent(look)
-            if self._upkeep.shares(has_free=look.has_free or bool(silent)):
+            slots = await events.observe_leases(conn)
+            silent = self._upkeep.silent(slots)
+            if self._upkeep.shares(has_free=slots.has_free or bool(silent)):
                 await self._take_share(conn, worker, silent)
         return self._mine
 

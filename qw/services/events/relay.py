@@ -38,11 +38,11 @@ BUSY_RATE = 1000  # events per second in that case: a thirtieth of the loop
 LATE_SECONDS = 0.3  # older events are published anyway, with at most half of the loop's time
 NOTHING_SECONDS = 0.1  # pause after an empty pass while the worker is behind: every batch of outcomes sets the bell
 GATHER_SECONDS = 0.03  # pause between passes unless a full batch waits: a pass costs as much as fifty events
-LOOK_SECONDS = 0.3  # polling interval of the outbox without notifications: other processes write to it too
+CHECK_SECONDS = 0.3  # polling interval of the outbox without notifications: other processes write to it too
 ALERT_SECONDS = 15.0  # after the last activity, the outbox is polled this long; then the poller takes over
 REST_SECONDS = 120.0  # interval of passes while the poller watches the outbox
 RENEW_SECONDS = 3600.0
-BLOCKED_LOOK_SECONDS = 0.25  # polling interval for blocked events that are due, if there are any
+BLOCKED_CHECK_SECONDS = 0.25  # polling interval for blocked events that are due, if there are any
 FIRST_BLOCKED, LONGEST_BLOCKED = timedelta(seconds=0.25), timedelta(seconds=60)  # between retries of a blocked event
 REFUSED_PAUSE = 0.5  # maximum pause in seconds after a responsive broker rejected everything: it may accept others
 REFUSED_MOST = 3  # passes rejected completely before their events are blocked
@@ -147,7 +147,7 @@ class Relay:
 
     def max_wait(self) -> float:
         now = time.monotonic()
-        return self._not_before - now if now < self._not_before else LOOK_SECONDS
+        return self._not_before - now if now < self._not_before else CHECK_SECONDS
 
     async def step(self) -> bool:
         started = time.monotonic()
@@ -293,7 +293,7 @@ class Relay:
             return []
         await self._count_blocked(conn)
         due = await events.due_blocked(conn, self._had, limit=BATCH)
-        self._look_at_blocked = now + (BLOCKED_LOOK_SECONDS if self._blocked or due else UPKEEP_SECONDS)
+        self._look_at_blocked = now + (BLOCKED_CHECK_SECONDS if self._blocked or due else UPKEEP_SECONDS)
         self._tried_blocked = bool(due)
         return due
 
@@ -303,7 +303,7 @@ class Relay:
         if first := next((reason for reason in new.values() if reason), None):
             log.warning("events cannot be published", extra={"events": len(new), "error": first})
         await self._count_blocked(conn)
-        self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_LOOK_SECONDS)
+        self._look_at_blocked = min(self._look_at_blocked, time.monotonic() + BLOCKED_CHECK_SECONDS)
 
     async def _count_blocked(self, conn: Connection) -> None:
         blocked = await events.blocked(conn, self._had)

@@ -28,7 +28,7 @@ from qw.store.connection import Connection
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(delay=timedelta(seconds=5), factor=3, max_delay=timedelta(hours=1))
-LOOK_SECONDS = 2.0  # interval at which applied webhooks are reloaded
+CHECK_SECONDS = 2.0  # interval at which applied webhooks are reloaded
 
 
 class Deliveries:
@@ -43,18 +43,18 @@ class Deliveries:
         self._hooks = self._own
         self._documents: Mapping[str, JsonObject] | None = None
         self._source = source
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
 
     @property
     def types(self) -> frozenset[str]:
         return frozenset(type for hook in self._hooks.values() for type in hook.events)
 
     async def refresh(self, conn: Connection) -> bool:
-        """Reload the applied webhooks, at most every LOOK_SECONDS. Return whether they changed."""
+        """Reload the applied webhooks, at most every CHECK_SECONDS. Return whether they changed."""
         now = time.monotonic()
-        if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
+        if self._checked_at is not None and now - self._checked_at < CHECK_SECONDS:
             return False
-        self._looked_at = now
+        self._checked_at = now
         documents = await applied.of_kind(conn, "webhook")
         if documents == self._documents:
             return False
@@ -65,7 +65,7 @@ class Deliveries:
     def replace(self, hooks: Sequence[Webhook]) -> None:
         """Replace the webhooks of the daemon's own files; effective with the next `refresh`."""
         self._own = {hook.name: hook for hook in hooks}
-        self._documents, self._looked_at = None, None
+        self._documents, self._checked_at = None, None
 
     async def deliver(self, events: Sequence[Event]) -> None:
         new = [self._task(event, hook) for event in events for hook in self._hooks.values() if hook.wants(event)]

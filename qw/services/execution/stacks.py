@@ -52,13 +52,13 @@ class Stacks:
             asked = await stacks.asked(conn, self._worker())
         for id in asked:
             holding = self._in_flight.running_task(id)
-            answer = await look(holding) if holding else None
+            answer = await inspect_handler(holding) if holding else None
             async with self._link.use() as conn:
                 await stacks.answer(conn, id, answer)
         return False
 
 
-async def look(holding: ClaimInFlight) -> JsonObject:
+async def inspect_handler(holding: ClaimInFlight) -> JsonObject:
     """Return what the handler is doing: ``kind``, ``frames`` (innermost last) and ``processes``."""
     id = str(holding.claim.id)
     if holding.claim.type == "command" or holding.kind is HandlerKind.PROCESS:

@@ -18,7 +18,7 @@ from qw.store.connection import ReconnectingConnection
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+CHECK_SECONDS = 2.0
 MARKS_EVERY = 30  # interval, in checks, at which marks in the future are corrected
 LARGE = timedelta(seconds=5)
 CHANGED = timedelta(milliseconds=500)  # smaller changes of the skew are not written to the worker's row
@@ -41,7 +41,7 @@ class ClockWatch:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return LOOK_SECONDS
+        return CHECK_SECONDS
 
     async def step(self) -> bool:
         stepped, skew = self._clock.stepped, self._clock.skew

@@ -54,7 +54,7 @@ class Rescuer:
         self.rescued = 0
 
     def max_wait(self) -> float:
-        wait = self._judge.next_look(clock.now())
+        wait = self._judge.next_check(clock.now())
         return 3600.0 if wait is None else wait
 
     def watch(self, beats: Mapping[int, int]) -> None:
@@ -79,11 +79,11 @@ class Rescuer:
                 if self._watched_by is not None:
                     self.lost_contact()
                 self._watched_by = conn
-            looks, gone = await workers.look(conn, worker=self._worker())
+            others, gone = await workers.other_workers(conn, worker=self._worker())
             now = clock.now()
-            self._judge.watch(now, {look.id: look.beats for look in looks})
-            deaths = self._judge.judge(now, looks)
-            dead = await workers.mark_dead(conn, {look: deaths[look.id] for look in looks if look.id in deaths})
+            self._judge.watch(now, {other.id: other.beats for other in others})
+            deaths = self._judge.judge(now, others)
+            dead = await workers.mark_dead(conn, {other: deaths[other.id] for other in others if other.id in deaths})
             for worker in dead:
                 log.warning("worker declared dead", extra={"worker": worker, "sign": deaths[worker].value})
             orphans = await workers.orphans(conn, gone + dead, limit=BATCH) if gone or dead else []
@@ -97,7 +97,7 @@ class Rescuer:
         mine = await claims.end(conn, ended)
         for orphan, ending in zip(orphans, ended, strict=True):
             if orphan.crashed and ending.ending.status is Status.FAILED and ending.fence in mine:
-                await workers.blame(conn, orphan.task_id)
+                await workers.explain_crashes(conn, orphan.task_id)
         self.rescued += len(mine)
         self._measures.rescued([orphan.type for orphan in orphans if orphan.fence in mine])
         self._ended([e for e in ended if e.fence in mine])

@@ -58,7 +58,7 @@ class Continuation:
         return mine
 
     async def _continue(self, conn: Connection, runs: Iterable[UUID], *, resumes: bool) -> set[Lane]:
-        await claims.go_on(conn, self._worker.number)
+        await claims.limit_lock_waits(conn, self._worker.number)
         lanes = await advance_ended(conn, runs) if runs else set()
         if resumes:
             _, resumed = await checkpoints.resume(conn, limit=MOST)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from qw.services.execution.context import ConnectionSource
 from qw.store import workers
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 LASTING = 3  # consecutive failures after which an error is reported
 
 
@@ -28,7 +28,7 @@ class Troubles:
         self.bell = asyncio.Event()
 
     def max_wait(self) -> float:
-        return LOOK_SECONDS
+        return CHECK_SECONDS
 
     def failed(self, service: str, error: str, failures: int) -> None:
         if failures >= LASTING:
