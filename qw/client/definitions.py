@@ -191,18 +191,18 @@ async def _changes(conn: Connection, wanted: _Set, *, prune: bool) -> Changes:
     owned = await applied.owned(conn)
     changes: list[DefinitionChange] = []
     for section in SECTIONS:
-        one = wanted.of_kind[section.kind]
+        desired = wanted.of_kind[section.kind]
         ours = {definition.name: definition for definition in owned if definition.kind == section.kind}
-        known = await section.known(conn, one, {name: definition.document for name, definition in ours.items()})
+        known = await section.known(conn, desired, {name: definition.document for name, definition in ours.items()})
         found = [
             _compared(section.kind, name, known.get(name), after, _other_owner(ours.get(name), wanted.owner))
-            for name, after in one.documents.items()
+            for name, after in desired.documents.items()
         ]
         how = How.REMOVED if prune else How.LEFT
         found += [
             DefinitionChange(kind=section.kind, name=name, how=how, before=definition.document)
             for name, definition in ours.items()
-            if definition.owner == wanted.owner and name not in one.documents
+            if definition.owner == wanted.owner and name not in desired.documents
         ]
         changes += sorted(found, key=lambda change: change.name)
     await _check_children(conn, wanted, changes)

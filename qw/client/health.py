@@ -44,10 +44,10 @@ class Glance:
 class Health(Namespace):
     async def overview(self) -> Overview:
         """Return queues, workers, failures by type, late schedules and the broker. Scans no large table."""
-        found, relaying = await Queues(self._db).all(), await Events(self._db).relaying()
+        queues, relaying = await Queues(self._db).all(), await Events(self._db).relaying()
         async with self._db.connection() as conn:
             return Overview(
-                queues=found,
+                queues=queues,
                 workers=await workers.living(conn),
                 failures=await tasks.failures(conn),
                 late=await schedules.late(conn, by=LATE),
@@ -94,7 +94,7 @@ def _facts(seen: Overview, transaction_seconds: float) -> HealthFacts:
         waiting=sum(queue.stats.pending + queue.stats.retrying for queue in seen.queues),
         oldest={q.stats.queue: q.oldest.total_seconds() for q in seen.queues if q.oldest is not None},
         paused=[queue.stats.queue for queue in seen.queues if queue.pause],
-        failures=[(each.type, each.failed) for each in seen.failures],
+        failures=[(failures.type, failures.failed) for failures in seen.failures],
         late=[(name, late.total_seconds()) for name, late in seen.late],
         broker=next((relay.broker for relay in relaying.relays if relay.state == "down"), None),
         unpublished=relaying.unpublished,

@@ -43,14 +43,14 @@ class RecentMinutes:
     async def read(self, conn: Connection, minute: int) -> Iterator[tuple[int, str, int, int]]:
         """Yield (minutes ago, queue, final attempts, failed ones among them); *minute* is the current minute."""
         kept = range(minute - SPARKLINE_MINUTES + 1, minute - CHANGING_MINUTES)
-        missing = next((each for each in kept if each not in self._ended), kept.stop)
-        found = {each: self._ended.get(each, {}) for each in range(kept.start, minute + 1)}
+        missing = next((past for past in kept if past not in self._ended), kept.stop)
+        by_minute = {past: self._ended.get(past, {}) for past in range(kept.start, minute + 1)}
         for row in await history.recent(conn, since=missing * 60):
-            found.setdefault(row.minute, {})[row.queue] = row.ended, row.failed
-        self._ended = {each: found[each] for each in kept}
+            by_minute.setdefault(row.minute, {})[row.queue] = row.ended, row.failed
+        self._ended = {past: by_minute[past] for past in kept}
         return (
-            (max(minute - each, 0), queue, ended, failed)
-            for each, queues in found.items()
+            (max(minute - past, 0), queue, ended, failed)
+            for past, queues in by_minute.items()
             for queue, (ended, failed) in queues.items()
         )
 
@@ -63,13 +63,13 @@ class History(Namespace):
         times = times_of(range, clock.now())
         since, until = as_time(times[0]), as_time(times[-1]) + range.step
         async with self._db.connection() as conn:
-            found = await history.measured(conn, queue, span=range.span, step=range.step, since=since, until=until)
+            measures = await history.measured(conn, queue, span=range.span, step=range.step, since=since, until=until)
             samples = await history.sampled(conn, queue, span=range.span, since=since, until=until)
-            stats = [each for each in await tasks.stats(conn) if queue in (ALL_QUEUES, each.queue)]
+            stats = [queue_stats for queue_stats in await tasks.stats(conn) if queue in (ALL_QUEUES, queue_stats.queue)]
         if samples:
-            enqueued = sum(each.enqueued for each in stats)
+            enqueued = sum(queue_stats.enqueued for queue_stats in stats)
             samples.append(Sample(int(until.timestamp()), 0, 0, None, enqueued))  # tasks enqueued up to now
-        return chart(range, times, found, samples)
+        return chart(range, times, measures, samples)
 
     async def rates(
         self, stats: Sequence[QueueStats] | None = None, minutes: RecentMinutes | None = None
@@ -80,9 +80,9 @@ class History(Namespace):
             recent = [*await (minutes or RecentMinutes()).read(conn, now)]
             before = await history.enqueued_before(conn, seconds=RATE_MINUTES * 60)
             stats = await tasks.stats(conn) if stats is None else stats
-        enqueued = {each.queue: each.enqueued for each in stats}
+        enqueued = {row.queue: row.enqueued for row in stats}
         enqueued[ALL_QUEUES] = sum(enqueued.values())
-        came = {each.queue: max(enqueued.get(each.queue, 0) - each.total, 0) / each.seconds_ago * 60 for each in before}
+        came = {row.queue: max(enqueued.get(row.queue, 0) - row.total, 0) / row.seconds_ago * 60 for row in before}
         ended: dict[str, list[int]] = {}
         failed: dict[str, int] = {}
         for minutes_ago, queue, all_ended, all_failed in recent:
@@ -104,9 +104,9 @@ class History(Namespace):
         until = clock.now()
         since, step = until - timedelta(hours=1), timedelta(hours=2)
         async with self._db.connection() as conn:
-            found = await history.measured(
+            measures = await history.measured(
                 conn, queue, span="minute", step=step, since=since, until=until + timedelta(minutes=1)
             )
-        waits = [each for _, each in found if each.name == WAIT]
-        counts = [sum(column) for column in zip(*(each.counts for each in waits), strict=True)]
+        waits = [measure for _, measure in measures if measure.name == WAIT]
+        counts = [sum(column) for column in zip(*(measure.counts for measure in waits), strict=True)]
         return {name: quantile(counts, share) for name, share in shares.items()}

@@ -85,10 +85,10 @@ class ShownRun:
 
 async def read_tree(conn: Connection, run_id: UUID) -> ShownRun:
     """Read the tree of a run, in the caller's snapshot. Raise NotFound if the run does not exist."""
-    found = await _Reader(conn).run(run_id)
-    if found is None:
+    tree = await _Reader(conn).run(run_id)
+    if tree is None:
         raise NotFound(f"run {run_id} does not exist")
-    return found
+    return tree
 
 
 class _Reader:
@@ -97,10 +97,10 @@ class _Reader:
         self._left = MOST_RUNS
 
     async def run(self, run_id: UUID) -> ShownRun | None:
-        found = await runs.get(self._conn, [run_id])
-        if not found:
+        stored = await runs.get(self._conn, [run_id])
+        if not stored:
             return None
-        (run,) = found
+        (run,) = stored
         self._left -= 1
         if self._left < 0:
             return ShownRun(run=run)
@@ -108,7 +108,7 @@ class _Reader:
         begun = {step.step_id: step for step in (await runs.steps(self._conn, [run_id]))[run_id]}
         of_tasks = await self._tasks(begun)
         steps = [await self._step(run_id, step, workflow, of_tasks) for step in begun.values()]
-        placed = {one.step: one for one in [*steps, *_pending(workflow, begun)]}
+        placed = {step.step: step for step in [*steps, *_pending(workflow, begun)]}
         order = [step.id for step in workflow.steps] if workflow else []
         names = [*order, *(name for name in begun if name not in set(order))]
         return ShownRun(run=run, steps=[placed[name] for name in names], told=await runs.signals(self._conn, run_id))
@@ -121,7 +121,7 @@ class _Reader:
             return None
 
     async def _tasks(self, begun: Mapping[str, StepState]) -> dict[UUID, Task]:
-        ids = [one.task_id for one in begun.values() if one.task_id]
+        ids = [state.task_id for state in begun.values() if state.task_id]
         return {task.id: task for task in await tasks.get(self._conn, ids)}
 
     async def _step(
@@ -152,13 +152,13 @@ class _Reader:
     async def _items(self, run_id: UUID, step_id: str, counts: Counts) -> ShownItems:
         notable = [
             ShownItem(
-                item=one.item,
-                status=one.status,
-                error=one.error,
-                task_id=one.task_id,
-                run=await self.run(one.child_id) if one.child_id else None,
+                item=item.item,
+                status=item.status,
+                error=item.error,
+                task_id=item.task_id,
+                run=await self.run(item.child_id) if item.child_id else None,
             )
-            for one in await runs.notable_items(self._conn, run_id, step_id, limit=MOST_ITEMS)
+            for item in await runs.notable_items(self._conn, run_id, step_id, limit=MOST_ITEMS)
         ]
         return ShownItems(
             total=counts.total,

@@ -121,10 +121,10 @@ class Runs(Namespace):
     async def get(self, id: UUID) -> RunDetails:
         """Return a run with its steps. Raise NotFound."""
         async with self._db.connection() as conn:
-            found = await runs.get(conn, [id])
-            if not found:
+            stored = await runs.get(conn, [id])
+            if not stored:
                 raise NotFound(f"run {id} does not exist")
-            return RunDetails(run=found[0], steps=(await runs.steps(conn, [id]))[id])
+            return RunDetails(run=stored[0], steps=(await runs.steps(conn, [id]))[id])
 
     async def resolve(self, text: str, *, path: str = "id") -> UUID:
         """Return the id of the only run whose id starts with *text* (at least four hexadecimal digits)."""
@@ -171,20 +171,20 @@ class Runs(Namespace):
     async def timeline(self, id: UUID) -> tuple[StoredRun, list[TimelineStep]]:
         """Return a run, and its steps with their attempts, including steps that have not started. Raise NotFound."""
         async with self._db.snapshot() as conn:
-            found = await _inspect(conn, id)
-            return found.run, await read_timeline(conn, found.workflow, found.steps)
+            inspected = await _inspect(conn, id)
+            return inspected.run, await read_timeline(conn, inspected.workflow, inspected.steps)
 
     async def retry_preview(self, id: UUID, step: str | None = None) -> RetryPreview:
         """Return what `retry` would repeat with the run's current definition. Raise NotFound, Conflict or Invalid."""
         async with self._db.snapshot() as conn:
-            found = await _inspect(conn, id)
+            inspected = await _inspect(conn, id)
             undone = await runs.undone_tasks(conn, id)
-            again = _redo(found.run, found.workflow, found.steps, step=step, undone=undone)
-        declared = [one.id for one in found.workflow.steps]
-        order = [*declared, *(state.step_id for state in found.steps if state.step_id not in set(declared))]
-        kept = {state.step_id for state in found.steps if state.status is StepStatus.COMPLETED} - again.steps
+            again = _redo(inspected.run, inspected.workflow, inspected.steps, step=step, undone=undone)
+        declared = [declared_step.id for declared_step in inspected.workflow.steps]
+        order = [*declared, *(state.step_id for state in inspected.steps if state.step_id not in set(declared))]
+        kept = {state.step_id for state in inspected.steps if state.status is StepStatus.COMPLETED} - again.steps
         return RetryPreview(
-            again=[one for one in order if one in again.steps], kept=[one for one in declared if one in kept]
+            again=[id_ for id_ in order if id_ in again.steps], kept=[id_ for id_ in declared if id_ in kept]
         )
 
     # -- signal, approve, cancel
@@ -223,8 +223,8 @@ class Runs(Namespace):
         async with self._db.operating() as conn, conn.transaction():
             if await runs.lock(conn, id) is None:
                 raise NotFound(f"run {id} does not exist")
-            found = await _inspect(conn, id)
-            step = _approval(found, step)
+            inspected = await _inspect(conn, id)
+            step = _approval(inspected, step)
             payload: JsonObject = {"approved": approved, "comment": comment or None}
             await runs.record_decision(conn, id, approval_name(step), payload, sent_by=by)
         return step
@@ -263,17 +263,17 @@ class Runs(Namespace):
         async with self._db.operating() as conn, conn.transaction():
             if await runs.lock(conn, id) is None:
                 raise NotFound(f"run {id} does not exist")
-            found = await _inspect(conn, id)
-            if not found.run.status.is_final:
-                raise Conflict(f"run {id} is {found.run.status}: its compensations are still running")
-            states = {state.step_id: state for state in found.steps}
+            inspected = await _inspect(conn, id)
+            if not inspected.run.status.is_final:
+                raise Conflict(f"run {id} is {inspected.run.status}: its compensations are still running")
+            states = {state.step_id: state for state in inspected.steps}
             try:
-                id_ = failed_compensation(found.workflow, states, step).step_id
+                id_ = failed_compensation(inspected.workflow, states, step).step_id
             except Conflict as conflict:
                 raise Conflict(f"run {id}: {conflict}") from None
             result: JsonObject = {"byHand": True, "by": by, "comment": comment or None}
             await runs.done_by_hand(conn, id, id_, result)
-            of = id_.removeprefix(compensation_id("")) if id_ not in found.workflow.by_id else "*"
+            of = id_.removeprefix(compensation_id("")) if id_ not in inspected.workflow.by_id else "*"
             await runs.record_decision(
                 conn, id, DONE_BY_HAND_SIGNAL, {"step": id_, "of": of, "comment": comment or None}, sent_by=by
             )
@@ -281,24 +281,26 @@ class Runs(Namespace):
         return id_
 
 
-def _approval(found: InspectedRun, step: str | None) -> str:
+def _approval(inspected: InspectedRun, step: str | None) -> str:
     """Return the id of the undecided approval *step*; None: of the only one."""
-    if found.run.status.is_final:
-        raise Conflict(f"run {found.run.id} is {found.run.status}; there is nothing left to approve or reject")
-    ids = [id_ for id_, one in found.workflow.by_id.items() if one.kind is StepKind.APPROVAL]
+    if inspected.run.status.is_final:
+        raise Conflict(f"run {inspected.run.id} is {inspected.run.status}; there is nothing left to approve or reject")
+    ids = [id_ for id_, declared in inspected.workflow.by_id.items() if declared.kind is StepKind.APPROVAL]
     if step is not None and step not in ids:
-        raise Invalid(f"{step[:60]!r} is not an approval of workflow {found.run.workflow}; there are: {_list(ids)}")
-    status = {state.step_id: state.status for state in found.steps}
-    decided = {one.name for one in found.signals if one.step is None}
+        raise Invalid(f"{step[:60]!r} is not an approval of workflow {inspected.run.workflow}; there are: {_list(ids)}")
+    status = {state.step_id: state.status for state in inspected.steps}
+    decided = {signal.name for signal in inspected.signals if signal.step is None}
     waiting = [id_ for id_ in ids if status.get(id_) is StepStatus.RUNNING and approval_name(id_) not in decided]
     if step is None:
         if not waiting:
-            raise Conflict(f"no step of run {found.run.id} is waiting for an approval")
+            raise Conflict(f"no step of run {inspected.run.id} is waiting for an approval")
         if len(waiting) != 1:
-            raise Conflict(f"run {found.run.id} is waiting for {len(waiting)} approvals ({_list(waiting)}); name one")
+            raise Conflict(
+                f"run {inspected.run.id} is waiting for {len(waiting)} approvals ({_list(waiting)}); name one"
+            )
         return waiting[0]
     if approval_name(step) in decided or status.get(step, StepStatus.PENDING).is_final:
-        raise Conflict(f"approval {step} of run {found.run.id} has already been decided")
+        raise Conflict(f"approval {step} of run {inspected.run.id} has already been decided")
     return step
 
 
@@ -356,10 +358,10 @@ def _check_below(again: Redo, states: Sequence[StepState]) -> None:
 
 
 async def _inspect(conn: Connection, run_id: UUID) -> InspectedRun:
-    found = await runs.get(conn, [run_id])
-    if not found:
+    stored = await runs.get(conn, [run_id])
+    if not stored:
         raise NotFound(f"run {run_id} does not exist")
-    (run,) = found
+    (run,) = stored
     return InspectedRun(
         run=run,
         workflow=known_workflow(run) or workflow_of(run, (await runs.documents(conn, [run.version]))[run.version]),

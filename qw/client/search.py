@@ -150,10 +150,10 @@ class Searches(Namespace):
     async def bulk(self, id: int) -> BulkState:
         """Return the state of a bulk action. Raise NotFound."""
         async with self._db.connection() as conn:
-            found = await bulk.find(conn, id=id)
-        if not found:
+            bulks = await bulk.find(conn, id=id)
+        if not bulks:
             raise NotFound(f"there is no bulk operation {id}")
-        return found[0]
+        return bulks[0]
 
     async def bulks(self, *, limit: int = 100) -> list[BulkState]:
         """Return bulk actions, newest first."""
@@ -175,14 +175,12 @@ class Searches(Namespace):
         wanted, before = parse_search(acting.search, clock.now()).of_statuses(acting.statuses), LAST_ID
         while True:
             async with self._db.connection() as conn:
-                found = await search.find(
-                    conn, wanted, limit=BATCH, before=before, after=FIRST_ID, seconds=BULK_SECONDS
-                )
-            if found:
-                yield found
-            if len(found) < BATCH:
+                page = await search.find(conn, wanted, limit=BATCH, before=before, after=FIRST_ID, seconds=BULK_SECONDS)
+            if page:
+                yield page
+            if len(page) < BATCH:
                 return
-            before = found[-1]
+            before = page[-1]
 
     async def _do(self, acting: Acting, ids: Sequence[UUID]) -> Answers:
         act = Tasks(self._db)

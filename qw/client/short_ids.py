@@ -41,14 +41,14 @@ async def resolve(db: Connections, text: str, kind: IdKind, *, path: str = "id")
     async with db.connection() as conn:
         if len(digits) == 32 and not (await access(conn)).reads:
             return UUID(digits)
-        found = await tasks.resolve(conn, digits)
-    fitting = [id for id, is_run in found.items() if kind is IdKind.ANY or is_run == (kind is IdKind.RUN)]
+        matches = await tasks.resolve(conn, digits)
+    fitting = [id for id, is_run in matches.items() if kind is IdKind.ANY or is_run == (kind is IdKind.RUN)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise Conflict(f"{text} is the beginning of more than one id; type more of it: {', '.join(map(str, fitting))}")
-    if found:
-        id, is_run = next(iter(found.items()))
+    if matches:
+        id, is_run = next(iter(matches.items()))
         raise NotFound(f"{id} is a {IdKind.RUN if is_run else IdKind.TASK}; see: {_VERBS[is_run]} {id}")
     if len(digits) == 32:
         return UUID(digits)

@@ -26,8 +26,8 @@ async def why_waits(db: Connections, id: UUID) -> list[Reason]:
 async def _run_facts(db: Connections, id: UUID) -> RunFacts:
     from qw.engine.parsed_workflows import workflow_of  # imported here, because the reasons of a task do not need it
 
-    found = await Runs(db).get(id)
-    run = found.run
+    details = await Runs(db).get(id)
+    run = details.run
     async with db.connection() as conn:
         documents = await runs.documents(conn, [run.version])
         has_news, living = await why.waits_for_advance(conn, id), await workers.living(conn)
@@ -38,7 +38,7 @@ async def _run_facts(db: Connections, id: UUID) -> RunFacts:
         detail=run.detail,
         error=run.error,
         needs={step.id: step.needs for step in workflow.steps},
-        steps={step.step_id: step for step in found.steps},
+        steps={step.step_id: step for step in details.steps},
         has_news=has_news,
         servers=len(living),
     )

@@ -54,14 +54,14 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, 
     errors.
     """
     faults: list[Fault] = []
-    given: dict[str, _Given] = {}
+    collected: dict[str, _Given] = {}
     for name, found in (
         *_from_flags(flags or {}),
         *_from_environment(environ, faults),
         *_from_file(file or _named_file(environ), faults),
     ):
-        given.setdefault(name, found)
-    settings = _settle(given, faults)
+        collected.setdefault(name, found)
+    settings = _settle(collected, faults)
     if faults:
         raise Misconfigured(*faults)
     return settings
@@ -69,13 +69,13 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None, 
 
 def shown(settings: Settings) -> Iterator[ShownSetting]:
     """Return all settings in the order of their declaration, without passwords and tokens."""
-    for each in _declared():
+    for setting in _declared():
         yield ShownSetting(
-            name=each.name,
-            variable=_variable(each),
-            value=_as_text(getattr(settings, each.name), each.metadata["secret"]),
-            origin=settings.origins.get(each.name, Origin.DEFAULT),
-            about=each.metadata["about"],
+            name=setting.name,
+            variable=_variable(setting),
+            value=_as_text(getattr(settings, setting.name), setting.metadata["secret"]),
+            origin=settings.origins.get(setting.name, Origin.DEFAULT),
+            about=setting.metadata["about"],
         )
 
 
@@ -124,15 +124,15 @@ def _here() -> Path:
 
 
 def _declared() -> list[Field[Any]]:
-    return [each for each in fields(Settings) if each.metadata]
+    return [field for field in fields(Settings) if field.metadata]
 
 
-def _variable(each: Field[Any]) -> str:
-    return f"QW_{each.name.upper()}"
+def _variable(setting: Field[Any]) -> str:
+    return f"QW_{setting.name.upper()}"
 
 
-def _variables(each: Field[Any]) -> tuple[str, ...]:
-    return (_variable(each), *each.metadata["also"])
+def _variables(setting: Field[Any]) -> tuple[str, ...]:
+    return (_variable(setting), *setting.metadata["also"])
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
@@ -143,11 +143,11 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, _Given]]:
 
 def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> Iterator[tuple[str, _Given]]:
     """Empty variables count as not set, because compose files pass unset variables as empty ones."""
-    for each in _declared():
-        for variable in _variables(each):
-            text = _variable_text(variable, environ, each.metadata["secret"], faults)
+    for setting in _declared():
+        for variable in _variables(setting):
+            text = _variable_text(variable, environ, setting.metadata["secret"], faults)
             if text is not None:
-                yield each.name, _Given(text, Origin.ENVIRONMENT, variable, _here())
+                yield setting.name, _Given(text, Origin.ENVIRONMENT, variable, _here())
     if database := _database_of_parts(environ, faults):
         yield "database_url", database
     for name, scheme, prefix, ending in (
@@ -221,10 +221,10 @@ def _broker_of_parts(
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
     known = {*_NOT_SETTINGS}
-    for each in _declared():
-        known.update(_variables(each))
-        if each.metadata["secret"]:
-            known.update(f"{variable}_FILE" for variable in _variables(each))
+    for setting in _declared():
+        known.update(_variables(setting))
+        if setting.metadata["secret"]:
+            known.update(f"{variable}_FILE" for variable in _variables(setting))
     for variable in sorted(environ):
         is_ours = variable.startswith("QW_") and not variable.startswith("QW_TEST_")
         if is_ours and variable not in known and not _KUBERNETES.fullmatch(variable):
@@ -242,18 +242,18 @@ def _from_file(file: Path | None, faults: list[Fault]) -> Iterator[tuple[str, _G
     if file is None:
         return
     lines = _read_file(file, faults)
-    for each in _declared():
-        for key in _keys(each):
+    for setting in _declared():
+        for key in _keys(setting):
             if key in lines:
-                yield each.name, _Given(lines[key], Origin.FILE, f"{file.name}: {key}", file.absolute().parent)
-    known = [key for each in _declared() for key in _keys(each)]
+                yield setting.name, _Given(lines[key], Origin.FILE, f"{file.name}: {key}", file.absolute().parent)
+    known = [key for setting in _declared() for key in _keys(setting)]
     for key in lines:
         if key not in known:
             faults.append(Fault(path=f"{file.name}: {key}", message=f"is not a setting{guess(key, known)}"))
 
 
-def _keys(each: Field[Any]) -> list[str]:
-    return [variable[3:].lower() for variable in _variables(each) if variable.startswith("QW_")]
+def _keys(setting: Field[Any]) -> list[str]:
+    return [variable[3:].lower() for variable in _variables(setting) if variable.startswith("QW_")]
 
 
 def _read_file(file: Path, faults: list[Fault]) -> dict[str, Any]:
@@ -273,14 +273,14 @@ def _reason(error: OSError | ValueError) -> str:
 
 def _settle(given: Mapping[str, _Given], faults: list[Fault]) -> Settings:
     values: dict[str, Any] = {}
-    for each in _declared():
-        if found := given.get(each.name):
+    for setting in _declared():
+        if found := given.get(setting.name):
             try:
-                value = each.metadata["read"](found.value)
+                value = setting.metadata["read"](found.value)
             except Invalid as error:
                 faults.append(Fault(path=found.place, message=str(error)))
                 continue
-            values[each.name] = found.base / value if isinstance(value, Path) else value
+            values[setting.name] = found.base / value if isinstance(value, Path) else value
     if "home" in values:
         values.setdefault("output_dir", values["home"] / "output")
         values.setdefault("artifacts_dir", values["home"] / "artifacts")

@@ -53,8 +53,8 @@ def _iso(text: str, placed: Placed) -> datetime | None:
     """RFC 3339."""
     if not re.match(r"\d{4}-", text):
         return None
-    found = datetime.fromisoformat(text)
-    return placed(found) if found.tzinfo is None else found
+    moment = datetime.fromisoformat(text)
+    return placed(moment) if moment.tzinfo is None else moment
 
 
 def _distance(words: str, now: datetime, *, ahead: bool) -> datetime | None:
@@ -65,8 +65,8 @@ def _distance(words: str, now: datetime, *, ahead: bool) -> datetime | None:
         if ahead:
             return None
         words = words.removesuffix(" ago")
-    elif found := re.fullmatch(r"(?:in\s|now\s*\+)\s*(.+)", words):
-        words, ahead = found[1], True
+    elif match := re.fullmatch(r"(?:in\s|now\s*\+)\s*(.+)", words):
+        words, ahead = match[1], True
     words = with_short_units(words)
     if not re.match(r"\d|pt?\d", words) or re.fullmatch(r"[\d.]+", words):
         return None
@@ -89,12 +89,12 @@ def _day_and_time(words: str, now: datetime, placed: Placed, *, ahead: bool) -> 
     if clock is None:
         return None
     if not days:
-        found = placed(datetime.combine(now.date(), clock))
-        if ahead and found <= now:
+        moment = placed(datetime.combine(now.date(), clock))
+        if ahead and moment <= now:
             return placed(datetime.combine(now.date() + timedelta(days=1), clock))
-        if not ahead and found > now:
+        if not ahead and moment > now:
             return placed(datetime.combine(now.date() - timedelta(days=1), clock))
-        return found
+        return moment
     day = _day(days[0], now, ahead=ahead)
     return None if day is None else placed(datetime.combine(day, clock))
 
@@ -115,12 +115,12 @@ def _clock(word: str) -> time | None:
     """Return the time of day; None for a bare number, which is ambiguous."""
     if word in _NAMED_TIMES:
         return _NAMED_TIMES[word]
-    found = _TIME.fullmatch(word)
-    if found is None or (found[2] is None and found[4] is None):
+    match = _TIME.fullmatch(word)
+    if match is None or (match[2] is None and match[4] is None):
         return None
-    hour, half = int(found[1]), (found[4] or "")[:1]
+    hour, half = int(match[1]), (match[4] or "")[:1]
     if half and not 1 <= hour <= 12:
         return None
     if half:
         hour = hour % 12 + (12 if half == "p" else 0)
-    return time(hour, int(found[2] or 0), int(found[3] or 0))
+    return time(hour, int(match[2] or 0), int(match[3] or 0))

@@ -115,7 +115,7 @@ def reasons(facts: TaskFacts) -> list[Reason]:
     if task.status is Status.PROCESSING:
         return [*found, *_held(facts)]
     if facts.awaited:
-        return [*found, *(_awaited(facts, one) for one in facts.awaited)]
+        return [*found, *(_awaited(facts, awaited) for awaited in facts.awaited)]
     found += [*_not_due(facts), *_paused(facts), *_unserved(facts), *_suspect(facts), *_lost(facts), *_misfit(facts)]
     return [*found, *(_in_line(facts) if facts.held_back is None else _held_back(facts, facts.held_back))]
 
@@ -167,27 +167,28 @@ def _held(facts: TaskFacts) -> Iterator[Reason]:
         )
 
 
-def _awaited(facts: TaskFacts, one: Awaited) -> Reason:
-    id, since = facts.task.id, f"since {_moment(one.since)} ({_ago(facts.now, one.since)})"
-    until = "" if one.due_at is None else f", until {_moment(one.due_at)} ({_in(facts.now, one.due_at)})"
-    if one.kind is CheckpointKind.SLEEP:
-        return Reason(code="sleeps", text=f"its handler sleeps at {one.name} {since}{until}")
-    if one.kind is CheckpointKind.SIGNAL:
+def _awaited(facts: TaskFacts, awaited: Awaited) -> Reason:
+    child = f"task {awaited.child_id} ({awaited.child_type or 'deleted'})"
+    id, since = facts.task.id, f"since {_moment(awaited.since)} ({_ago(facts.now, awaited.since)})"
+    until = "" if awaited.due_at is None else f", until {_moment(awaited.due_at)} ({_in(facts.now, awaited.due_at)})"
+    if awaited.kind is CheckpointKind.SLEEP:
+        return Reason(code="sleeps", text=f"its handler sleeps at {awaited.name} {since}{until}")
+    if awaited.kind is CheckpointKind.SIGNAL:
         return Reason(
             code="waits_for_signal",
-            text=f"its handler waits for the signal {one.signal} {since}{until or ', without a timeout'}",
-            advice=f"send it: qw task signal {id} {one.signal}",
+            text=f"its handler waits for the signal {awaited.signal} {since}{until or ', without a timeout'}",
+            advice=f"send it: qw task signal {id} {awaited.signal}",
         )
-    if one.kind is CheckpointKind.AFTER:
+    if awaited.kind is CheckpointKind.AFTER:
         return Reason(
             code="waits_for_task",
-            text=f"it runs after task {one.child_id} ({one.child_type or 'deleted'}), for which it waits {since}",
-            advice=f"see why it has not finished: qw why {one.child_id}",
+            text=f"it runs after {child}, for which it waits {since}",
+            advice=f"see why it has not finished: qw why {awaited.child_id}",
         )
     return Reason(
         code="waits_for_task",
-        text=f"its handler waits for task {one.child_id} ({one.child_type or 'deleted'}), which it called, {since}",
-        advice=f"see why it has not finished: qw why {one.child_id}",
+        text=f"its handler waits for {child}, which it called, {since}",
+        advice=f"see why it has not finished: qw why {awaited.child_id}",
     )
 
 
@@ -400,10 +401,10 @@ def run_reasons(facts: RunFacts) -> list[Reason]:
 
 
 def _failed_steps(facts: RunFacts) -> Iterator[Reason]:
-    for step, found in facts.steps.items():
-        if found.status is StepStatus.FAILED:
-            about = f"see: qw why {found.child_id}" if found.child_id else ""
-            advice = f"its log: qw logs {found.task_id}; more: qw task show {found.task_id}" if found.task_id else about
+    for step, state in facts.steps.items():
+        if state.status is StepStatus.FAILED:
+            about = f"see: qw why {state.child_id}" if state.child_id else ""
+            advice = f"its log: qw logs {state.task_id}; more: qw task show {state.task_id}" if state.task_id else about
             yield Reason(code="step_failed", text=f"step {step} failed", advice=advice)
 
 
@@ -425,24 +426,24 @@ def _running_steps(facts: RunFacts) -> Iterator[Reason]:
             text="runs with the same concurrency key are ahead of it",
             advice="list them: qw workflow runs",
         )
-    for step, found in facts.steps.items():
-        if found.status is StepStatus.RUNNING:
-            yield _running(facts.id, step, found)
+    for step, state in facts.steps.items():
+        if state.status is StepStatus.RUNNING:
+            yield _running(facts.id, step, state)
 
 
-def _running(run: UUID, step: str, found: StepState) -> Reason:
-    until = f" until {found.due_at:%Y-%m-%d %H:%M:%SZ}" if found.due_at else ""
-    if found.items is not None:
-        text = f"step {step} is running: {found.items.ended:,} of {found.items.total:,} items have ended"
+def _running(run: UUID, step: str, state: StepState) -> Reason:
+    until = f" until {state.due_at:%Y-%m-%d %H:%M:%SZ}" if state.due_at else ""
+    if state.items is not None:
+        text = f"step {step} is running: {state.items.ended:,} of {state.items.total:,} items have ended"
         return Reason(code="step_running", text=text, advice=f"show progress: qw workflow show {run}")
-    if found.rounds and found.due_at and found.error:
-        text = f"step {step} failed {found.rounds:,} times and is tried again, waiting{until}: {found.error}"
+    if state.rounds and state.due_at and state.error:
+        text = f"step {step} failed {state.rounds:,} times and is tried again, waiting{until}: {state.error}"
         return Reason(code="between_tries", text=text)
-    if found.rounds and found.due_at:
+    if state.rounds and state.due_at:
         return Reason(
-            code="between_rounds", text=f"step {step} is repeated: {found.rounds:,} rounds so far, waiting{until}"
+            code="between_rounds", text=f"step {step} is repeated: {state.rounds:,} rounds so far, waiting{until}"
         )
-    match found.type:
+    match state.type:
         case StepKind.SLEEP:
             return Reason(code="sleeps", text=f"step {step} is sleeping{until}")
         case StepKind.SIGNAL:
@@ -451,7 +452,7 @@ def _running(run: UUID, step: str, found: StepState) -> Reason:
         case StepKind.APPROVAL:
             text = f"step {step} is waiting for approval{until}"
             return Reason(code="waits_for_approval", text=text, advice=f"approve it: qw workflow approve {run} {step}")
-    about = found.child_id or found.task_id
+    about = state.child_id or state.task_id
     return Reason(code="step_running", text=f"step {step} is running", advice=f"see: qw why {about}" if about else "")
 
 

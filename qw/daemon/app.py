@@ -106,8 +106,8 @@ def _places(error: BaseException) -> Iterator[str]:
 def _not_handlers(module: ModuleType, attribute: str) -> str:
     where = getattr(module, "__file__", None) or module.__name__
     if not hasattr(module, attribute):
-        found = [name for name, value in vars(module).items() if isinstance(value, Handlers)]
-        hint = guess(attribute, vars(module)) or (f"; its Handlers object is {found[0]!r}" if found else "")
+        names = [name for name, value in vars(module).items() if isinstance(value, Handlers)]
+        hint = guess(attribute, vars(module)) or (f"; its Handlers object is {names[0]!r}" if names else "")
         return f"{where} has no {attribute!r}{hint}"
     kind = type(getattr(module, attribute)).__name__
     return f"{attribute!r} in {where} is a {kind}, not a qw.Handlers object"

@@ -45,11 +45,11 @@ _ON_THIS_MACHINE = {
 def transport(settings: Settings) -> Transport:
     """The broker named in *settings*, or `Transport.NONE`."""
     if settings.broker_url:
-        found = _OF_SCHEME[urlsplit(settings.broker_url).scheme.lower()]
-        if settings.broker not in (None, found):
-            message = f"is of {found}, and QW_BROKER says {settings.broker}"
+        of_url = _OF_SCHEME[urlsplit(settings.broker_url).scheme.lower()]
+        if settings.broker not in (None, of_url):
+            message = f"is of {of_url}, and QW_BROKER says {settings.broker}"
             raise Misconfigured(Fault(path="QW_BROKER_URL", message=message))
-        return found
+        return of_url
     return settings.broker or Transport.NONE
 
 
@@ -122,7 +122,7 @@ def _logged(settings: Settings) -> frozenset[str]:
 
 
 def declared(definitions: Sequence[Definitions]) -> list[Webhook]:
-    return [hook for each in definitions for hook in each.webhooks.values()]
+    return [hook for definition in definitions for hook in definition.webhooks.values()]
 
 
 def inbox(settings: Settings) -> Inbox | None:

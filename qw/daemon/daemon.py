@@ -224,7 +224,7 @@ class Daemon:
             self._artifacts,
             lambda: self._definitions,
         )
-        remotes = [remote for each in self._options.definitions for remote in each.remotes.values()]
+        remotes = [remote for definition in self._options.definitions for remote in definition.remotes.values()]
         if remotes:
             calls = caller(self._settings)
             add_remote(handlers, remotes, calls.call if calls else None)

@@ -89,9 +89,9 @@ def forbid_loops(instead: Callable[..., object]) -> None:
     """Make every guarded loop of this process call *instead* when something is scheduled in it. For forked
     children.
     """
-    for each in _guarded_classes:
+    for loop_class in _guarded_classes:
         for name in ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "stop", "close"):
-            setattr(each, name, instead)
+            setattr(loop_class, name, instead)
 
 
 def guarded(base: Any) -> Callable[[], asyncio.AbstractEventLoop]:

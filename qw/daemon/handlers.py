@@ -132,7 +132,12 @@ def step_secrets(pool: ConnectionSource, reader: Callable[[], SecretReader]) -> 
 
 def secret_reader(settings: Settings, is_allowed: bool, definitions: Sequence[Definitions]) -> SecretReader:
     """Reads the sources that the daemon's files and settings name; any source, if commands could read it anyway."""
-    own = [secret for one in definitions for workflow in one.workflows.values() for secret in workflow.secrets.values()]
+    own = [
+        secret
+        for definition in definitions
+        for workflow in definition.workflows.values()
+        for secret in workflow.secrets.values()
+    ]
     named = (*settings.secret_sources, *(glob.escape(secret.place) for secret in own))
     return SecretReader(environ=os.environ, allowed=None if is_allowed else named)
 

@@ -34,14 +34,15 @@ async def offer_workflows(conn: Connection, definitions: Sequence[Definitions], 
     or needs `qw apply`; the log says so, unless this is done *again*.
     """
     kept = await applied.of_kind(conn, "workflow")
-    for each in definitions:
-        if (each.schedules or each.queues) and not again:
-            log.warning("schedules and queues are ignored here; use qw apply", extra={"file": each.source})
-        for name, workflow in each.workflows.items():
+    for definition in definitions:
+        if (definition.schedules or definition.queues) and not again:
+            log.warning("schedules and queues are ignored here; use qw apply", extra={"file": definition.source})
+        for name, workflow in definition.workflows.items():
             if name in kept:
                 if kept[name] != workflow.document and not again:
                     log.warning(
-                        "workflow not stored: it is managed by qw apply", extra={"workflow": name, "file": each.source}
+                        "workflow not stored: it is managed by qw apply",
+                        extra={"workflow": name, "file": definition.source},
                     )
             elif await runs.offer_workflow(conn, name, workflow.document):
                 log.info("workflow stored", extra={"workflow": name})
@@ -53,7 +54,7 @@ async def offer_schedules(pool: Pool, handlers: Handlers, *, owner: str, by: str
     A role with only the right to work cannot store schedules; this is logged, and the daemon runs without them.
     """
     document: JsonObject = {"schedules": dict(handlers.schedules)}
-    declared = {name: parse_schedule(name, one) for name, one in handlers.schedules.items()}
+    declared = {name: parse_schedule(name, schedule) for name, schedule in handlers.schedules.items()}
     wanted = [Definitions(workflows={}, commands={}, schedules=declared, source=owner, document=document)]
     sets = DefinitionSets(Connections(pool))
     if (await sets.diff(wanted, owner=owner, prune=True)).is_empty:
@@ -70,4 +71,4 @@ async def offer_schedules(pool: Pool, handlers: Handlers, *, owner: str, by: str
 
 def commands_of(definitions: Sequence[Definitions]) -> dict[str, CommandSpec]:
     """The declared commands, by name."""
-    return {name: command for each in definitions for name, command in each.commands.items()}
+    return {name: command for definition in definitions for name, command in definition.commands.items()}

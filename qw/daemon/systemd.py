@@ -42,13 +42,14 @@ def start_watchdog(trouble: Callable[[], str | None]) -> None:
 def _watch(trouble: Callable[[], str | None], seconds: float) -> None:
     before: str | None = None
     while True:
-        found = trouble()
-        if found is None:
+        problem = trouble()
+        if problem is None:
             notify("WATCHDOG=1")
-        if found != before:
-            notify(f"STATUS={found or 'healthy'}")
+        if problem != before:
+            notify(f"STATUS={problem or 'healthy'}")
             log.error(
-                "watchdog notifications stopped" if found else "watchdog notifications resumed", extra={"reason": found}
+                "watchdog notifications stopped" if problem else "watchdog notifications resumed",
+                extra={"reason": problem},
             )
-        before = found
+        before = problem
         time.sleep(seconds)

@@ -164,9 +164,9 @@ def _document(source: YamlSource, document: Json, faults: list[Fault]) -> JsonOb
         message = f"must hold version: 1 and workflows:, schedules: or commands:, not {kind(source.value)}"
         faults.append(Fault(path=source.where(""), message=message))
         return {}
-    found: list[Fault] = []
-    FILE.read(source.value, "", found)
-    faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in found]
+    file_faults: list[Fault] = []
+    FILE.read(source.value, "", file_faults)
+    faults += [Fault(path=source.where(fault.path), message=fault.message) for fault in file_faults]
     return document
 
 

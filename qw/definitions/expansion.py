@@ -41,7 +41,7 @@ def expand(source: YamlSource, included: Included, faults: list[Fault]) -> Expan
     document = dict(source.value) if isinstance(source.value, dict) else {}
     whole = Expanded(source=source, document=document)
     found: list[Fault] = []
-    others = [one for name, path in _names(document, found) if (one := included(name, path))]
+    others = [other for name, path in _names(document, found) if (other := included(name, path))]
     for section in SHARED:
         _join(whole, section, others, found)
     own = list(_workflows(document))
@@ -70,13 +70,13 @@ def _join(whole: Expanded, section: str, others: list[Expanded], faults: list[Fa
     joined = dict(own or {})
     for other in others:
         theirs = other.document.get(section)
-        for name, one in theirs.items() if isinstance(theirs, dict) else ():
+        for name, value in theirs.items() if isinstance(theirs, dict) else ():
             path = f"{section}.{name}"
-            if name in joined and joined[name] is not one:
+            if name in joined and joined[name] is not value:
                 message = f"{name[:60]!r} is also defined at {other.source.where(path)}"
                 faults.append(Fault(path=path, message=message))
             elif name not in joined:
-                joined[name] = one
+                joined[name] = value
                 whole.source.link(path, path, of=other.source)
     if joined:
         whole.document[section] = joined

@@ -68,9 +68,9 @@ def _value(below: Any) -> str:
     if "const" in below:
         return f"`{json.dumps(below['const'])}`"
     if "enum" in below:
-        return ", ".join(f"`{one}`" for one in below["enum"])
+        return ", ".join(f"`{value}`" for value in below["enum"])
     if "anyOf" in below:
-        return " or ".join(dict.fromkeys(_value(one) for one in below["anyOf"] if one != {"type": "null"}))
+        return " or ".join(dict.fromkeys(_value(value) for value in below["anyOf"] if value != {"type": "null"}))
     kinds = below.get("type", "any")
     words = [_kind(kind, below) for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"]
     return " or ".join(words)

@@ -115,9 +115,9 @@ def _in_template(rules: Any) -> JsonObject:
         described = OBJECTS.get(rules["$ref"].rpartition("/")[2])
         return _in_template(described.definition) if described else rules
     if "anyOf" in rules:
-        return {**rules, "anyOf": [_in_template(one) for one in rules["anyOf"]]}
+        return {**rules, "anyOf": [_in_template(rule) for rule in rules["anyOf"]]}
     properties: JsonObject = {
-        key: {"anyOf": [_in_template(one), _EXPRESSION]} for key, one in rules.get("properties", {}).items()
+        key: {"anyOf": [_in_template(rule), _EXPRESSION]} for key, rule in rules.get("properties", {}).items()
     }
     return {**rules, "properties": properties} if properties else rules
 

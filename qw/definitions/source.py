@@ -42,13 +42,13 @@ class YamlSource:
 
     def where(self, path: str) -> str:
         """Return ``file:line:column`` of the place where *path* was written, or of the nearest enclosing value."""
-        found = path
-        while found and found not in self.places and found not in self.links:
-            found = found[: max(found.rfind("."), found.rfind("["), 0)]
-        if found in self.links and (found != path or found not in self.places):
-            source, base = self.links[found]
-            return source.where(base + path[len(found) :])
-        line, column = self.places.get(found, (1, 1))
+        known_path = path
+        while known_path and known_path not in self.places and known_path not in self.links:
+            known_path = known_path[: max(known_path.rfind("."), known_path.rfind("["), 0)]
+        if known_path in self.links and (known_path != path or known_path not in self.places):
+            source, base = self.links[known_path]
+            return source.where(base + path[len(known_path) :])
+        line, column = self.places.get(known_path, (1, 1))
         return f"{self.name}:{line}:{column}"
 
     def link(self, path: str, to: str, *, of: YamlSource | None = None) -> None:

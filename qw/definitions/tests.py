@@ -35,9 +35,9 @@ class WorkflowTest:
         if self.workflow not in workflows:
             raise Invalid(f"there is no workflow {self.workflow!r}{guess(self.workflow, workflows)}")
         workflow = workflows[self.workflow]
-        found = rehearse(workflow, self.input, self.assumed)
-        status = found.ended.status.value if found.ended else "running"
-        error = (found.ended.error if found.ended else None) or ""
+        rehearsal = rehearse(workflow, self.input, self.assumed)
+        status = rehearsal.ended.status.value if rehearsal.ended else "running"
+        error = (rehearsal.ended.error if rehearsal.ended else None) or ""
         if (wanted := self.expected.get("status")) and wanted != status:
             yield f"the run is {status}, not {wanted}{f': {error}' if error else ''}"
         if (part := self.expected.get("error")) and str(part) not in error:
@@ -46,7 +46,7 @@ class WorkflowTest:
         for step, wanted in steps.items() if isinstance(steps, dict) else ():
             if step not in workflow.by_id and not step.startswith("compensate:"):
                 raise Invalid(f"{step[:60]!r} is not a step of {self.workflow}{guess(step[:60], workflow.by_id)}")
-            entry = next((one for one in found.entries if one.step == step), None)
+            entry = next((entry_ for entry_ in rehearsal.entries if entry_.step == step), None)
             became = entry.status.value if entry else StepStatus.PENDING.value
             if became != wanted:
                 why = f" ({entry.why})" if entry and entry.why else ""

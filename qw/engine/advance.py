@@ -98,13 +98,13 @@ async def _advance(
     run_at: datetime | None = None,
     only_plain: bool = False,
 ) -> set[Lane]:
-    news = await advances.take_inbox(conn, locked)
-    cases = await _cases(conn, locked, news)
+    inbox = await advances.take_inbox(conn, locked)
+    cases = await _cases(conn, locked, inbox)
     decision, env = RunChanges(), environment()
     for case in cases:
         changes = decide(case, env)
         if only_plain and changes.later:
-            entries = [entry for entry in news if entry.run_id == case.run.id]
+            entries = [entry for entry in inbox if entry.run_id == case.run.id]
             changes = RunChanges(messages=[OutgoingMessage(entry.run_id, entry.ask, at=entry.due) for entry in entries])
         decision += changes
     if run_at:
@@ -132,14 +132,14 @@ async def _store_or_fail(conn: Connection, decision: RunChanges, cases: Sequence
 # -- read
 
 
-async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxEntry]) -> list[Case]:
-    timers = {one.run_id for one in news if one.due}
-    stored = [_not_before(run, news) if run.id in timers else run for run in await runs.get(conn, locked)]
+async def _cases(conn: Connection, locked: Sequence[UUID], inbox: Sequence[InboxEntry]) -> list[Case]:
+    timers = {entry.run_id for entry in inbox if entry.due}
+    stored = [_not_before(run, inbox) if run.id in timers else run for run in await runs.get(conn, locked)]
     workflows = await _workflows(conn, stored)
     asks: dict[UUID, set[str]] = defaultdict(set)
-    for one in news:
-        if one.ask:
-            asks[one.run_id].add(one.ask)
+    for entry in inbox:
+        if entry.ask:
+            asks[entry.run_id].add(entry.ask)
     ahead = await _ahead(conn, stored, workflows)
     steps = await _steps(conn, locked)
     signals = await _signals(conn, stored, workflows)
@@ -156,26 +156,26 @@ async def _cases(conn: Connection, locked: Sequence[UUID], news: Sequence[InboxE
     ]
 
 
-def _not_before(run: StoredRun, news: Sequence[InboxEntry]) -> StoredRun:
+def _not_before(run: StoredRun, inbox: Sequence[InboxEntry]) -> StoredRun:
     """Return *run* with a read time not before its timers: the clock may have been set back after they were due."""
-    due = [one.due for one in news if one.run_id == run.id and one.due]
+    due = [entry.due for entry in inbox if entry.run_id == run.id and entry.due]
     return replace(run, read_at=max(run.read_at, *due)) if due else run
 
 
 async def _workflows(conn: Connection, stored: Sequence[StoredRun]) -> dict[int, Workflow | Exception]:
     """Return the definitions by version, or the error if a definition cannot be parsed."""
-    found: dict[int, Workflow | Exception] = {}
+    workflows: dict[int, Workflow | Exception] = {}
     for run in stored:
         if workflow := known_workflow(run):
-            found[run.version] = workflow
-    missing = {run.version: run for run in stored if run.version not in found}
+            workflows[run.version] = workflow
+    missing = {run.version: run for run in stored if run.version not in workflows}
     if missing:
         for version, document in (await runs.documents(conn, sorted(missing))).items():
             try:
-                found[version] = workflow_of(missing[version], document)
+                workflows[version] = workflow_of(missing[version], document)
             except Exception as error:
-                found[version] = error
-    return found
+                workflows[version] = error
+    return workflows
 
 
 async def _ahead(
@@ -227,12 +227,12 @@ def _settled(step: StepState, counts: Settled | None) -> StepState:
 async def _signals(
     conn: Connection, stored: Sequence[StoredRun], workflows: Mapping[int, Workflow | Exception]
 ) -> dict[UUID, list[Signal]]:
-    found: dict[UUID, list[Signal]] = defaultdict(list)
+    signals: dict[UUID, list[Signal]] = defaultdict(list)
     waiting = [run.id for run in stored if _waits(workflows[run.version])]
     if waiting:
         for run_id, signal in await advances.signals(conn, waiting):
-            found[run_id].append(signal)
-    return found
+            signals[run_id].append(signal)
+    return signals
 
 
 def _waits(workflow: Workflow | Exception) -> bool:
@@ -280,8 +280,8 @@ async def _store_later(conn: Connection, case: Case, action: Later, decision: Ru
             decision.messages.append(OutgoingMessage(run.id))
         case Cancel(step_id=step_id, reason=reason):
             running = await advances.running_items(conn, run.id, step_id)
-            decision.cancels |= {one.task_id: reason for one in running if one.task_id}
-            decision.messages += [OutgoingMessage(one.child_id, "cancel") for one in running if one.child_id]
+            decision.cancels |= {item.task_id: reason for item in running if item.task_id}
+            decision.messages += [OutgoingMessage(item.child_id, "cancel") for item in running if item.child_id]
         case Hold(cancel=count) if count:
             await advances.cancel_oldest(conn, run.id, count)
 
@@ -296,23 +296,23 @@ async def _launch(conn: Connection, case: Case, launch: Launch, decision: RunCha
     made: list[NewTask] = []
     errors: list[str] = []
     for (index, _), start in zip(items, starts, strict=True):
-        got: UUID | str
+        started: UUID | str
         match start:
             case Start():
                 made.append(task_of(run, start, item=index))
                 begun.append(Begun(index, task_id=made[-1].id))
                 continue
             case StartRun():
-                got, ask = next(children), None
+                started, ask = next(children), None
             case UndoRun(child=child):
-                got, ask = child, "undo"
+                started, ask = child, "undo"
             case Fail(error=error):
-                got, ask = error, None
-        if isinstance(got, UUID):
-            decision.messages.append(OutgoingMessage(got, ask))
-            begun.append(Begun(index, child_id=got))
+                started, ask = error, None
+        if isinstance(started, UUID):
+            decision.messages.append(OutgoingMessage(started, ask))
+            begun.append(Begun(index, child_id=started))
         else:
-            errors.append(clean_error(f"item {index}: {got}"))
+            errors.append(clean_error(f"item {index}: {started}"))
             begun.append(Begun(index))
     if made:
         await tasks.enqueue(conn, made)
@@ -348,17 +348,17 @@ async def _start_runs(conn: Connection, run: StoredRun, starts: Sequence[StartRu
     stored = await advances.startable(conn, name, parent=run.id)
     if stored is None:
         return [f"there is no active workflow {name!r}"] * len(starts)
-    found: list[UUID | str] = []
+    started: list[UUID | str] = []
     inputs: dict[UUID, JsonObject] = {}
     workflow = parse_workflow(name, stored.document)
     for start in starts:
         id = new_id()
         try:
             inputs[id] = check_input(workflow, start.input)
-            found.append(id)
+            started.append(id)
         except Invalid as error:
-            found.append(str(error))
+            started.append(str(error))
     await advances.start_children(
         conn, name, stored, inputs, parent=run.id, depth=run.depth + 1, timeout=starts[0].timeout
     )
-    return found
+    return started

@@ -41,10 +41,10 @@ class Case:
     def ended(self) -> dict[str, StepState]:
         """The steps whose tasks or runs became final since the last pass, in that order."""
         place = max((step.finished for step in self.steps), default=0)
-        news = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
-        news = [step for step in news if not self._is_answered(step)]
-        news.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
-        return {step.step_id: _ended(step, place + n) for n, step in enumerate(news, start=1)}
+        ended = [step for step in self.steps if step.status is StepStatus.RUNNING and step.task_status]
+        ended = [step for step in ended if not self._is_answered(step)]
+        ended.sort(key=lambda step: (step.task_finished_at or datetime.max.replace(tzinfo=UTC), step.task_fence or 0))
+        return {step.step_id: _ended(step, place + n) for n, step in enumerate(ended, start=1)}
 
     @cached_property
     def value(self) -> Run:

@@ -55,13 +55,13 @@ async def start_run(
 
 async def checked_input(conn: Connection, workflow: str, input: JsonObject) -> JsonObject:
     """Return the input of a run with defaults added. Raise NotFound, Conflict or Invalid if the run cannot start."""
-    found = await runs.workflows(conn, workflow)
-    if not found:
-        known = [each.name for each in await runs.workflows(conn)]
+    stored = await runs.workflows(conn, workflow)
+    if not stored:
+        known = [stored.name for stored in await runs.workflows(conn)]
         raise NotFound(f"there is no workflow {workflow!r}{among(workflow, known)}")
-    if not found[0].is_active:
+    if not stored[0].is_active:
         raise _inactive(workflow)
-    return check_input(_parsed(workflow, orjson.dumps(found[0].document)), input)
+    return check_input(_parsed(workflow, orjson.dumps(stored[0].document)), input)
 
 
 @lru_cache(maxsize=64)

@@ -165,9 +165,9 @@ async def start_items(conn: Connection, run: UUID, step: str, started: Sequence[
     params = {
         "run": run,
         "step": step,
-        "items": [one.item for one in started],
-        "tasks": [one.task_id for one in started],
-        "children": [one.child_id for one in started],
+        "items": [item.item for item in started],
+        "tasks": [item.task_id for item in started],
+        "children": [item.child_id for item in started],
         "error": error,
     }
     await query(conn, _SQL["start_items"], params)

@@ -36,7 +36,7 @@ async def find(
     conn: Connection, search: Search, *, limit: int, before: UUID = LAST_ID, after: UUID = FIRST_ID, seconds: float
 ) -> list[UUID]:
     """Return ids of matching tasks between *after* and *before*, newest first. Raise TimedOut after *seconds*."""
-    found: list[list[UUID]] = []
+    pages: list[list[UUID]] = []
     try:
         async with bounded(conn, seconds, _planning(search)):
             for status in search.statuses or (None,):
@@ -47,10 +47,10 @@ async def find(
                     ids += [row[0] for row in await cursor.fetchall()]
                     if len(ids) == limit:
                         break
-                found.append(ids)
+                pages.append(ids)
     except psycopg.errors.QueryCanceled:
         raise _too_slow(seconds) from None
-    return list(islice(merge(*found, reverse=True), limit))
+    return list(islice(merge(*pages, reverse=True), limit))
 
 
 async def count(conn: Connection, search: Search, *, limit: int, seconds: float) -> int:

@@ -71,8 +71,8 @@ def assert_enqueued(
     open transaction, such as that of a `django.test.TestCase`. *payload*: keys and values that the payload must
     contain, also within nested objects. ``count=0``: no task may match.
     """
-    given = {"queue": queue, "priority": priority, "status": status, "unique_key": unique_key}
-    wanted = {name: value for name, value in given.items() if value is not None}
+    expected = {"queue": queue, "priority": priority, "status": status, "unique_key": unique_key}
+    wanted = {name: value for name, value in expected.items() if value is not None}
     tasks = _read(where, type)
     found = [task for task in tasks if _fits(task, wanted, payload)]
     if (count is None and found) or count == len(found):

@@ -197,13 +197,13 @@ class ManualWorker:
 
     def _note(self, ended: Sequence[EndedAttempt]) -> None:
         self._has_moved = True
-        self._ended.update(dict.fromkeys(each.id for each in ended if each.seconds is not None))
-        self._parts.admitter.ask(each.queue for each in ended)
+        self._ended.update(dict.fromkeys(attempt.id for attempt in ended if attempt.seconds is not None))
+        self._parts.admitter.ask(attempt.queue for attempt in ended)
 
     async def _tasks(self, ids: Iterable[UUID]) -> list[Task]:
         async with self._link.use() as conn:
-            found = {task.id: task for task in await tasks.get(conn, list(ids))}
-        return [found[id] for id in ids if id in found]
+            by_id = {task.id: task for task in await tasks.get(conn, list(ids))}
+        return [by_id[id] for id in ids if id in by_id]
 
     # -- building
 

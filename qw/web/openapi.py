@@ -59,8 +59,13 @@ def _operation(route: Route, schemas: JsonObject) -> JsonObject:
         operation["description"] = more.strip()
     if parameters := [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)]:
         operation["parameters"] = [
-            {"example": FOREIGN.get(f"{route.method} {route.path} {each['name']}", EXAMPLES[str(each["name"])]), **each}
-            for each in parameters
+            {
+                "example": FOREIGN.get(
+                    f"{route.method} {route.path} {parameter['name']}", EXAMPLES[str(parameter["name"])]
+                ),
+                **parameter,
+            }
+            for parameter in parameters
         ]
     if route.body is not Nothing:
         content: dict[str, Any] = {"application/json": {"schema": _schema(route.body, schemas)}}
@@ -167,7 +172,7 @@ def _schema(shape: Any, schemas: JsonObject, mode: JsonSchemaMode = "validation"
     if isinstance(shape, type) and issubclass(shape, BaseModel):
         _, found = models_json_schema([(shape, mode)], ref_template=_REF)
         defined = found.get("$defs", {}).items()
-        _add({name: _required(name, _described(name, one), shape) for name, one in defined}, schemas)
+        _add({name: _required(name, _described(name, schema), shape) for name, schema in defined}, schemas)
         return {"$ref": _REF.format(model=shape.__name__)}
     schema = TypeAdapter(shape).json_schema(ref_template=_REF, mode=mode)
     _add(schema.pop("$defs", {}), schemas)

@@ -114,12 +114,12 @@ def name_of(read: Sequence[Definitions]) -> str:
     import os
     import socket
 
-    named = sorted({one.owner for one in read if one.owner})
+    named = sorted({document.owner for document in read if document.owner})
     if len(named) > 1:
         raise Invalid(f"these files have different owners ({', '.join(named)}); apply them apart, or give --owner")
     if named:
         return named[0]
-    places = sorted({os.path.realpath(one.source) for one in read})
+    places = sorted({os.path.realpath(document.source) for document in read})
     return f"{socket.gethostname()}:{'+'.join(places)}".encode(errors="replace").decode()
 
 

@@ -104,9 +104,9 @@ def grant(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
     """Grant a right to a role: enqueue tasks, read everything, operate (retry, pause, apply), or work as a daemon."""
     from qw.cli.session import with_client
 
-    given = with_client(lambda client: _change(client, "grant", role, right, dry_run))
+    statements = with_client(lambda client: _change(client, "grant", role, right, dry_run))
     if dry_run:
-        print_lines(f"{statement};" for statement in given)
+        print_lines(f"{statement};" for statement in statements)
     else:
         say(f"{role} has the right {right!r}")
 
@@ -116,9 +116,9 @@ def revoke(role: Role, right: OneRight, dry_run: DryRun = False) -> None:
     """Revoke a right of a role; it keeps its other rights."""
     from qw.cli.session import with_client
 
-    given = with_client(lambda client: _change(client, "revoke", role, right, dry_run))
+    statements = with_client(lambda client: _change(client, "revoke", role, right, dry_run))
     if dry_run:
-        print_lines(f"{statement};" for statement in given)
+        print_lines(f"{statement};" for statement in statements)
     else:
         say(f"{role} no longer has the right {right!r}")
 

@@ -216,13 +216,13 @@ async def _daemon(settings: Settings, database: Database) -> AsyncIterator[None]
 
 
 async def _undone(client: Client, run: RunDetails) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    undone: list[dict[str, Any]] = []
     for step in run.steps:
         if step.type == "compensation" and step.task_id is not None:
             result = (await client.tasks.get(step.task_id)).result
             entries = result.get("compensated") if isinstance(result, dict) else None
-            found += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return found
+            undone += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return undone
 
 
 # -- output

@@ -42,15 +42,15 @@ def list_queues(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> No
     from qw.cli.commands.status import QUEUE_COLUMNS, queue_record
     from qw.cli.session import with_client
 
-    found = with_client(_list)
+    queues = with_client(_list)
     if quiet:
-        print_lines(queue.stats.queue for queue in found)
+        print_lines(queue.stats.queue for queue in queues)
     elif output is OutputFormat.TABLE:
         from qw.cli.output.tables import print_table
 
-        print_table(QUEUE_COLUMNS, found)
+        print_table(QUEUE_COLUMNS, queues)
     else:
-        show_records([queue_record(queue) for queue in found], output)
+        show_records([queue_record(queue) for queue in queues], output)
 
 
 @app.command("show", cls=needs(Right.READ), epilog="Example: qw queue show default")
@@ -59,11 +59,11 @@ def show(name: Name, output: Output = OutputFormat.TABLE) -> None:
     from qw.cli.commands.status import queue_record
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: queue_of(client, name))
+    queue = with_client(lambda client: queue_of(client, name))
     if output is OutputFormat.TABLE:
-        print_queue(found)
+        print_queue(queue)
     else:
-        show_record(queue_record(found), output)
+        show_record(queue_record(queue), output)
 
 
 @app.command("pause", cls=needs(Right.OPERATE), epilog="Example: qw queue pause default && qw queue resume default")
@@ -124,10 +124,10 @@ def limit(
     """
     from qw.cli.session import with_client
 
-    given: dict[str, Json] = {
+    options: dict[str, Json] = {
         "concurrency": concurrency, "rate": rate, "key": key, "per_key": per_key, "per_key_rate": per_key_rate,
     }  # fmt: skip
-    wanted = {field: value for field, value in given.items() if value is not None}
+    wanted = {field: value for field, value in options.items() if value is not None}
     if not wanted and not none:
         limits = with_client(lambda client: _limits(client, name))
         print(f"queue {name} is limited: {limits}" if limits else f"queue {name} has no limits; {_HOW_TO_LIMIT}")
@@ -264,10 +264,10 @@ async def queue_of(client: Client, name: str) -> QueueOverview:
     """Return the queue. Raise NotFound with a similar name if it does not exist."""
     from qw.core.errors import guess
 
-    found = {queue.stats.queue: queue for queue in await _list(client)}
-    if name in found:
-        return found[name]
-    raise NotFound(f"there is no queue {name!r}: it never had a task{guess(name, found)}")
+    queues = {queue.stats.queue: queue for queue in await _list(client)}
+    if name in queues:
+        return queues[name]
+    raise NotFound(f"there is no queue {name!r}: it never had a task{guess(name, queues)}")
 
 
 async def _remove(client: Client, name: str) -> None:

@@ -34,15 +34,15 @@ def list_schedules(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
     from qw.cli.output.schedule_views import SCHEDULE_COLUMNS, as_record
     from qw.cli.session import with_client
 
-    found = with_client(_all)
+    schedules = with_client(_all)
     if quiet:
-        print_lines(stored.name for stored in found)
+        print_lines(stored.name for stored in schedules)
     elif output is OutputFormat.TABLE:
         from qw.cli.output.tables import print_table
 
-        print_table(SCHEDULE_COLUMNS, found)
+        print_table(SCHEDULE_COLUMNS, schedules)
     else:
-        show_records([as_record(stored) for stored in found], output)
+        show_records([as_record(stored) for stored in schedules], output)
 
 
 @app.command(
@@ -273,8 +273,8 @@ def _time(text: str | None, timezone: str | None) -> str | None:
     if text is None or text[:4].isdecimal():
         return text
     there = zone(timezone or "UTC")
-    found = parse_moment(text, clock.now().astimezone(there), lambda naive: instant(naive, there), ahead=True)
-    return text if found is None else found.isoformat()
+    moment = parse_moment(text, clock.now().astimezone(there), lambda naive: instant(naive, there), ahead=True)
+    return text if moment is None else moment.isoformat()
 
 
 def _option(key: str, *, given: str) -> str:
@@ -287,10 +287,10 @@ def _option(key: str, *, given: str) -> str:
 
 
 async def _all(client: Client) -> Sequence[Any]:
-    found: list[Any] = []
-    while page := await client.schedules.page(after=found[-1].name if found else ""):
-        found += page
-    return found
+    schedules: list[Any] = []
+    while page := await client.schedules.page(after=schedules[-1].name if schedules else ""):
+        schedules += page
+    return schedules
 
 
 def _with_command(document: dict[str, Any], command: Sequence[str] | None, keeps: bool) -> dict[str, Any]:

@@ -68,25 +68,25 @@ def status(output: Output = OutputFormat.TABLE) -> None:
     """Show queues, workers, failures of the last day, late schedules and the broker."""
     from qw.cli.session import with_client
 
-    found = with_client(_overview)
+    overview = with_client(_overview)
     if output is OutputFormat.TABLE:
-        _print(found)
+        _print(overview)
     else:
-        show_record(as_record(found), output)
+        show_record(as_record(overview), output)
 
 
 async def _overview(client: Client) -> Overview:
     return await client.health.overview()
 
 
-def as_record(found: Overview) -> dict[str, Any]:
+def as_record(overview: Overview) -> dict[str, Any]:
     """Return *found* as JSON for programs, with stable names."""
     return {
-        "queues": [queue_record(queue) for queue in found.queues],
-        "workers": record(found.workers),
-        "failures": record(found.failures),
-        "late_schedules": [{"schedule": name, "late_seconds": late.total_seconds()} for name, late in found.late],
-        "events": relaying_record(found.relaying),
+        "queues": [queue_record(queue) for queue in overview.queues],
+        "workers": record(overview.workers),
+        "failures": record(overview.failures),
+        "late_schedules": [{"schedule": name, "late_seconds": late.total_seconds()} for name, late in overview.late],
+        "events": relaying_record(overview.relaying),
     }
 
 
@@ -117,33 +117,33 @@ def pause_of(queue: QueueOverview) -> str:
     return f"paused {ago(queue.pause.paused_at)}{by}"
 
 
-def _print(found: Overview) -> None:
+def _print(overview: Overview) -> None:
     from qw.cli.output.tables import print_table
     from qw.store.tasks import MOST_FAILURES
 
-    if found.queues:
-        print_table(QUEUE_COLUMNS, found.queues)
+    if overview.queues:
+        print_table(QUEUE_COLUMNS, overview.queues)
     else:
         print("no tasks yet; enqueue one with: qw enqueue noop")
     print()
-    if found.workers:
-        print_table(WORKER_COLUMNS, found.workers)
+    if overview.workers:
+        print_table(WORKER_COLUMNS, overview.workers)
     else:
-        print(_lonely(found))
-    if found.failures:
+        print(_lonely(overview))
+    if overview.failures:
         print()
-        print_table(_FAILURE_COLUMNS, found.failures)
-        if sum(failure.failed for failure in found.failures) == MOST_FAILURES:
+        print_table(_FAILURE_COLUMNS, overview.failures)
+        if sum(failure.failed for failure in overview.failures) == MOST_FAILURES:
             print(f"only the last {MOST_FAILURES:,} failed tasks are counted here")
-    if found.late:
+    if overview.late:
         print()
-        print_table(_LATE_COLUMNS, found.late)
-    if found.relaying.relays or found.relaying.unpublished or found.relaying.blocked.count:
+        print_table(_LATE_COLUMNS, overview.late)
+    if overview.relaying.relays or overview.relaying.unpublished or overview.relaying.blocked.count:
         print()
-        print_relaying(found.relaying)
+        print_relaying(overview.relaying)
 
 
-def _lonely(found: Overview) -> str:
-    waiting = sum(queue.stats.pending + queue.stats.retrying for queue in found.queues)
+def _lonely(overview: Overview) -> str:
+    waiting = sum(queue.stats.pending + queue.stats.retrying for queue in overview.queues)
     waits = f" and {counted(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
     return printable(f"no worker is running{waits}; start one: qw daemon")

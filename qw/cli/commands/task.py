@@ -81,10 +81,10 @@ def list_tasks(
         from qw.cli.output.lists import listed_tasks
 
         oldest = None if before is None else await client.tasks.resolve(before, path="--before")
-        found = await find_tasks(client, filters, limit=most, before=oldest)
-        if not found and (said := await unknown(client, filters)):
+        tasks = await find_tasks(client, filters, limit=most, before=oldest)
+        if not tasks and (said := await unknown(client, filters)):
             say(f"qw: {said}")
-        return await listed_tasks(client, sorted_tasks(found, sort), output, quiet=quiet, chosen=chosen)
+        return await listed_tasks(client, sorted_tasks(tasks, sort), output, quiet=quiet, chosen=chosen)
 
     def show(listed: Listed) -> None:
         listed.show(output, quiet=quiet)

@@ -106,16 +106,16 @@ def slots(
     from qw.core.worker_slots import SlotChange
 
     sizes = {"process": commands, "async": concurrency, "thread": threads}
-    given = {kind: size for kind, size in sizes.items() if size is not None}
-    if not given:
+    changed = {kind: size for kind, size in sizes.items() if size is not None}
+    if not changed:
         raise Invalid("no number given: qw worker slots N for commands, --concurrency N or --threads N for handlers")
-    change = SlotChange(given)
+    change = SlotChange(changed)
     ids = with_client(lambda client: client.workers.resize(change, *dict.fromkeys(worker or [])))
     if output is not OutputFormat.TABLE:
-        show_record({"workers": ids, "slots": given}, output)
+        show_record({"workers": ids, "slots": changed}, output)
     elif ids:
         of = f"worker {ids[0]} has" if len(ids) == 1 else f"workers {', '.join(map(str, ids))} have"
-        say(f"{of} {change.name} {'slot' if list(given.values()) == [1] else 'slots'}{' each' * (len(ids) > 1)}")
+        say(f"{of} {change.name} {'slot' if list(changed.values()) == [1] else 'slots'}{' each' * (len(ids) > 1)}")
     else:
         say("no worker is running; start one: qw daemon")
 

@@ -40,11 +40,11 @@ def list_workflows(output: Output = OutputFormat.TABLE, quiet: Quiet = False) ->
     """List workflows."""
     from qw.cli.session import with_client
 
-    found = with_client(lambda client: client.workflows.all())
+    workflows = with_client(lambda client: client.workflows.all())
     if quiet:
-        print("\n".join(workflow.name for workflow in found))
+        print("\n".join(workflow.name for workflow in workflows))
     else:
-        show_all(found, _COLUMNS, output)
+        show_all(workflows, _COLUMNS, output)
 
 
 @app.command("runs", cls=needs(Right.READ), epilog="Example: qw workflow runs --status failed")

@@ -242,9 +242,9 @@ async def _chosen(client: Client, wanted: BulkAction, asked: Selection) -> list[
 
 async def ids_of(client: Client, words: Sequence[str], *, any: bool = False) -> list[UUID]:
     """Resolve *words* (ids, unique prefixes, or ``-`` for words on stdin) to tasks; with *any* also to runs."""
-    given = [each for word in words for each in (sys.stdin.read().split() if word == "-" else [word])]
+    texts = [text for word in words for text in (sys.stdin.read().split() if word == "-" else [word])]
     resolve = client.tasks.resolve_any if any else client.tasks.resolve
-    return list(dict.fromkeys([await _id(resolve, word, is_one_of_many=len(given) > 20) for word in given]))
+    return list(dict.fromkeys([await _id(resolve, word, is_one_of_many=len(texts) > 20) for word in texts]))
 
 
 async def _id(resolve: Callable[[str], Awaitable[UUID]], word: str, *, is_one_of_many: bool) -> UUID:
@@ -259,7 +259,7 @@ async def unknown(client: Client, filters: Filters) -> str:
     """Return an error for a queue or type in *filters* that does not exist; empty if all exist."""
     from qw.core.errors import guess
 
-    queues = [each.queue for each in await client.queues.stats()]
+    queues = [stats.queue for stats in await client.queues.stats()]
     if filters.queue and filters.queue not in queues:
         return f"there is no queue {filters.queue!r}: it never had a task{guess(filters.queue, queues)}"
     types = await client.tasks.types()
@@ -281,8 +281,8 @@ async def find_tasks(client: Client, filters: Filters, *, limit: int, before: UU
     match = await filters.match(client)
     page = {} if before is None else {"before": before}
     matches = [replace(match, status=status) for status in filters.statuses] or [match]
-    found = [task for each in matches for task in await client.tasks.find(each, limit=limit, **page)]
-    return sorted({task.id: task for task in found}.values(), key=lambda task: task.id, reverse=True)[:limit]
+    tasks = [task for match in matches for task in await client.tasks.find(match, limit=limit, **page)]
+    return sorted({task.id: task for task in tasks}.values(), key=lambda task: task.id, reverse=True)[:limit]
 
 
 async def all_ids(client: Client, match: Filter) -> list[UUID]:

@@ -107,12 +107,12 @@ ATTEMPT_COLUMNS: Sequence[Column] = (
 
 
 CHECKPOINT_COLUMNS: Sequence[Column] = (
-    Column(title="checkpoint", text=lambda one: str(one.key), loose=True),
-    Column(title="kind", text=lambda one: str(one.kind), rank=1),
-    Column(title="outcome", text=lambda one: one.outcome or "waiting", is_status=True),
-    Column(title="since", text=lambda one: clock(one.at), rank=2),
-    Column(title="due", text=lambda one: clock(one.due_at) if one.due_at else "", rank=3),
-    Column(title="result", text=lambda one: _of_checkpoint(one), rank=4, loose=True),
+    Column(title="checkpoint", text=lambda checkpoint: str(checkpoint.key), loose=True),
+    Column(title="kind", text=lambda checkpoint: str(checkpoint.kind), rank=1),
+    Column(title="outcome", text=lambda checkpoint: checkpoint.outcome or "waiting", is_status=True),
+    Column(title="since", text=lambda checkpoint: clock(checkpoint.at), rank=2),
+    Column(title="due", text=lambda checkpoint: clock(checkpoint.due_at) if checkpoint.due_at else "", rank=3),
+    Column(title="result", text=lambda checkpoint: _of_checkpoint(checkpoint), rank=4, loose=True),
 )
 
 

@@ -59,23 +59,23 @@ class Limits:
 
     def document(self) -> JsonObject:
         """The JSON form, which `parse_limits` reads."""
-        found: dict[str, Json] = {
+        limits: dict[str, Json] = {
             "concurrency": self.concurrency,
             "rate": str(self.rate) if self.rate else None,
             "key": self.key,
             "per_key": self.per_key,
             "per_key_rate": str(self.per_key_rate) if self.per_key_rate else None,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in limits.items() if value is not None}
 
 
 def parse_rate(value: object) -> Rate:
     """Parse a rate such as ``100/m``, ``5/s`` or ``10/30s``. Raise Invalid if it is not one."""
-    found = _PER.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
+    match = _PER.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
     try:
-        if found is None:
+        if match is None:
             raise Invalid("")
-        count, unit = int(found[1]), found[2]
+        count, unit = int(match[1]), match[2]
         period = parse_duration(f"1{unit}" if unit.isalpha() else unit)
     except Invalid:
         raise Invalid(f"{str(value)[:60]!r} is not a rate such as 100/m, 5/s or 10/30s") from None
@@ -107,10 +107,10 @@ FIELDS = tuple(LIMITS.fields)
 def limits_of(document: Mapping[str, Json]) -> Limits:
     """Return the limits in *document*. Raise Invalid with all faults."""
     faults: list[Fault] = []
-    found = parse_limits(dict(document), "", faults)
+    limits = parse_limits(dict(document), "", faults)
     if faults:
         raise Invalid(*faults)
-    return found
+    return limits
 
 
 def parse_limits(document: JsonObject, path: str, faults: list[Fault]) -> Limits:

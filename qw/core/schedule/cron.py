@@ -71,7 +71,7 @@ class Cron:
         minutes, hours, _, _, _, *rest = _walker(self.spelled).expanded
         seconds = rest[0] if rest else [0]
         if "*" not in (*hours, *minutes, *seconds):
-            yield from (time(*each) for each in product(hours, minutes, seconds))
+            yield from (time(*parts) for parts in product(hours, minutes, seconds))
 
 
 @lru_cache(maxsize=16_384)
@@ -79,10 +79,10 @@ def _next(spelled: str, wall: datetime) -> datetime | None:
     from croniter import CroniterBadDateError
 
     try:
-        found: datetime = _walker(spelled).get_next(datetime, start_time=wall)
+        moment: datetime = _walker(spelled).get_next(datetime, start_time=wall)
     except CroniterBadDateError:
         return None
-    return found
+    return moment
 
 
 @lru_cache(maxsize=16_384)  # 2 kB each
@@ -179,7 +179,7 @@ def _misfit(fields: list[str], seconds: bool) -> str:
         return f"is empty; it needs {needed}"
     if match := _ZONE.match(fields[0]):
         return f"{fields[0][:60]!r} does not go into the expression: use timezone: {match[1] or 'UTC'} (--timezone)"
-    if loose := next((each for each in fields if each.endswith(",") or each.startswith(",")), None):
+    if loose := next((text for text in fields if text.endswith(",") or text.startswith(",")), None):
         return f"a list has no spaces: see {loose[:30]!r} among {len(fields)} fields"
     if len(fields) in (6, 7) and (_YEAR.fullmatch(fields[-1]) or (len(fields) == 7 and fields[-1] in "*?")):
         begins = ", and begin with a second (seconds: true)" if len(fields) == 7 and not seconds else ""

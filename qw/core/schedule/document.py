@@ -143,15 +143,15 @@ def _schedule(
 def _when(
     said: Mapping[str, Any], document: JsonObject, zone: tzinfo, faults: list[Fault], called: Callable[[str], str]
 ) -> dict[str, Any]:
-    given = [key for key in _WHEN if document.get(key) is not None]
-    if len(given) != 1:
+    keys = [key for key in _WHEN if document.get(key) is not None]
+    if len(keys) != 1:
         cron, every, at = map(called, _WHEN)
-        message = f"needs one of {cron}, {every} and {at}, not {_given(given, called)}"
-        faults.append(Fault(path=given[1] if given else "", message=message))
+        message = f"needs one of {cron}, {every} and {at}, not {_given(keys, called)}"
+        faults.append(Fault(path=keys[1] if keys else "", message=message))
         return {"at": _LONG_AGO}
-    if said["seconds"] and given != ["cron"]:
+    if said["seconds"] and keys != ["cron"]:
         faults.append(Fault(path="seconds", message=f"is allowed with {called('cron')} only"))
-    match given:
+    match keys:
         case ["cron"]:
             return _cron(said["cron"] or "", said["seconds"], faults)
         case ["every"]:
@@ -185,18 +185,18 @@ def _given(keys: Sequence[str], called: Callable[[str], str]) -> str:
 
 
 def _target(said: Mapping[str, Any], document: JsonObject, faults: list[Fault], called: Callable[[str], str]) -> Target:
-    given = [key for key in ("type", "run", "workflow") if document.get(key) is not None]
-    if len(given) != 1:
+    keys = [key for key in ("type", "run", "workflow") if document.get(key) is not None]
+    if len(keys) != 1:
         type, run, workflow = map(called, ("type", "run", "workflow"))
-        message = f"needs one of {type}, {run} (a shell command) and {workflow}, not {_given(given, called)}"
-        faults.append(Fault(path=given[1] if given else "", message=message))
-    for key in _RUN if given != ["run"] else ():
+        message = f"needs one of {type}, {run} (a shell command) and {workflow}, not {_given(keys, called)}"
+        faults.append(Fault(path=keys[1] if keys else "", message=message))
+    for key in _RUN if keys != ["run"] else ():
         if key in document:
             advice = "; other values go under with:" if key == "env" else ""
             faults.append(Fault(path=key, message=f"is allowed with run: only{advice}"))
-    if given == ["workflow"]:
+    if keys == ["workflow"]:
         return _workflow(said, document, faults, called)
-    payload = _program(said, document, faults) if given == ["run"] else said["with"]
+    payload = _program(said, document, faults) if keys == ["run"] else said["with"]
     target = TaskTarget(type=said["type"] or COMMAND, payload=payload, **{key: said[key] for key in _TASK})
     faults += _task_faults(target)
     return target

@@ -41,14 +41,14 @@ class Measure(NamedTuple):
 def by_queue(measures: Iterable[Measure]) -> list[Measure]:
     """Return the measures of attempts summed by queue and result (empty for histograms), and over all queues."""
     sums: dict[tuple[str, tuple[str, str]], Measure] = {}
-    for each in measures:
-        if each.name not in (WAIT, RUN, ATTEMPTS):
+    for measure in measures:
+        if measure.name not in (WAIT, RUN, ATTEMPTS):
             continue
-        queue, _, *result = each.labels
+        queue, _, *result = measure.labels
         for labels in ((queue, "".join(result)), (ALL_QUEUES, "".join(result))):
-            new = each._replace(labels=labels)
-            known = sums.get((each.name, labels))
-            sums[each.name, labels] = known.plus(new) if known else new
+            new = measure._replace(labels=labels)
+            known = sums.get((measure.name, labels))
+            sums[measure.name, labels] = known.plus(new) if known else new
     return list(sums.values())
 
 

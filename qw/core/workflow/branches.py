@@ -90,19 +90,19 @@ def _required(step: Step) -> list[str]:
 def _exclusive(some: Mapping[str, Step], others: Mapping[str, Step], steps: Mapping[str, Step]) -> str | None:
     """Return why one of the two sides is always skipped; None if that cannot be shown."""
     shared = some.keys() & others.keys()
-    for one in some.values():
+    for branch in some.values():
         for other in others.values():
-            if one.id in shared or other.id in shared:
+            if branch.id in shared or other.id in shared:
                 continue
-            if len(one.switches) == 1 and one.switches == other.switches:
-                cases = steps[one.switches[0]].cases
-                if not any(one.id in case.then and other.id in case.then for case in cases):
-                    return f"switch {one.switches[0]}"
-            if one.condition is None or other.condition is None:
+            if len(branch.switches) == 1 and branch.switches == other.switches:
+                cases = steps[branch.switches[0]].cases
+                if not any(branch.id in case.then and other.id in case.then for case in cases):
+                    return f"switch {branch.switches[0]}"
+            if branch.condition is None or other.condition is None:
                 continue
             atoms = _atoms(other.condition.expression.tree)
-            if any(mine.excludes(theirs) for mine in _atoms(one.condition.expression.tree) for theirs in atoms):
-                return f"{one.condition.expression.source} / {other.condition.expression.source}"
+            if any(mine.excludes(theirs) for mine in _atoms(branch.condition.expression.tree) for theirs in atoms):
+                return f"{branch.condition.expression.source} / {other.condition.expression.source}"
     return None
 
 

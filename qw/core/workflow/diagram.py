@@ -94,7 +94,7 @@ def as_mermaid(workflow: Workflow, statuses: Statuses | None = None) -> str:
         arrow = "-.->" if edge.is_late else f'-->|"{_html(edge.label)}"|' if edge.label else "-->"
         lines.append(f"  {name(edge.start)} {arrow} {name(edge.end)}")
     for status in dict.fromkeys((statuses or {}).values()):
-        ids = [name(id_) for id_, one in (statuses or {}).items() if one is status and id_ in workflow.by_id]
+        ids = [name(id_) for id_, status_ in (statuses or {}).items() if status_ is status and id_ in workflow.by_id]
         if ids:
             lines += [f"  classDef {status} fill:{COLOURS[status]}", f"  class {','.join(ids)} {status}"]
     return "\n".join(lines)

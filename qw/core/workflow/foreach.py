@@ -33,12 +33,12 @@ class Items:
         Raise ExpressionError.
         """
         value = self.source.render(scope)
-        found = _combinations(value) if self.is_matrix else value
-        if not isinstance(found, list):
-            raise ExpressionError(f"must be a list, not {kind(found)}")
-        if len(found) > MAX_ITEMS:
+        values = _combinations(value) if self.is_matrix else value
+        if not isinstance(values, list):
+            raise ExpressionError(f"must be a list, not {kind(values)}")
+        if len(values) > MAX_ITEMS:
             raise ExpressionError(f"more than {MAX_ITEMS:,} items")
-        return found
+        return values
 
 
 def _combinations(matrix: Json) -> list[Json]:
@@ -54,22 +54,22 @@ def _combinations(matrix: Json) -> list[Json]:
         if not isinstance(matrix[name], list):
             raise ExpressionError(f"{name} must be a list, not {kind(matrix[name])}")
     rows = product(*(values for name in names if isinstance(values := matrix[name], list)))
-    found = [dict(zip(names, row, strict=True)) for row in islice(rows, MAX_ITEMS + 1)] if names else []
+    combined = [dict(zip(names, row, strict=True)) for row in islice(rows, MAX_ITEMS + 1)] if names else []
     exclude, include = (_entries(matrix, key) for key in ("exclude", "include"))
-    found = [one for one in found if not any(_matches(one, entry, entry.keys()) for entry in exclude)]
-    plain, more = [dict(one) for one in found], []
+    combined = [row for row in combined if not any(_matches(row, entry, entry.keys()) for entry in exclude)]
+    plain, more = [dict(row) for row in combined], []
     for entry in include:
-        fitting = [n for n, one in enumerate(plain) if _matches(one, entry, entry.keys() & set(names))]
+        fitting = [n for n, row in enumerate(plain) if _matches(row, entry, entry.keys() & set(names))]
         for n in fitting:
-            found[n] |= entry
+            combined[n] |= entry
         if not fitting:
             more.append(entry)
-    return [*found, *more]
+    return [*combined, *more]
 
 
 def _entries(matrix: JsonObject, key: str) -> list[JsonObject]:
     value = matrix.get(key) or []
-    entries = [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     if entries != value:
         raise ExpressionError(f"{key} must be a list of objects, not {kind(value)}")
     if len(entries) > MAX_ENTRIES:
@@ -77,20 +77,20 @@ def _entries(matrix: JsonObject, key: str) -> list[JsonObject]:
     return entries
 
 
-def _matches(one: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
-    return all(name in one and equal(one[name], entry[name]) for name in names)
+def _matches(row: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
+    return all(name in row and equal(row[name], entry[name]) for name in names)
 
 
 def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list[Fault]) -> Items | None:
     """Return the items in *document*; None if the step is not a foreach. Adds to *faults*."""
-    given = [key for key in ("foreach", "matrix") if document.get(key) is not None]
-    if len(given) != 1:
-        if given:
+    keys = [key for key in ("foreach", "matrix") if document.get(key) is not None]
+    if len(keys) != 1:
+        if keys:
             faults.append(Fault(path=below(path, "matrix"), message="give foreach: or matrix:, not both"))
-        if not given and "max_parallel" in document:
+        if not keys and "max_parallel" in document:
             faults.append(Fault(path=below(path, "max_parallel"), message="is allowed with foreach: or matrix: only"))
         return None
-    (key,) = given
+    (key,) = keys
     source = document[key]
     if key == "matrix" and isinstance(source, str) and source.strip().startswith("${{"):
         pass  # evaluates to an object

@@ -94,19 +94,19 @@ def check_given(inputs: Mapping[str, Input], given: JsonObject) -> JsonObject:
         if name not in inputs:
             unknown = f"is not an input of the workflow; there are: {known}{guess(name[:60], inputs)}"
             faults.append(Fault(path=f"input.{name[:60]}", message=unknown))
-    for name, one in inputs.items():
-        if (message := _fault(one, name in given, given.get(name))) is not None:
+    for name, declared in inputs.items():
+        if (message := _fault(declared, name in given, given.get(name))) is not None:
             faults.append(Fault(path=f"input.{name}", message=message))
     if faults:
         raise Invalid(*faults)
-    return {name: given.get(name, one.default) for name, one in inputs.items()}
+    return {name: given.get(name, declared.default) for name, declared in inputs.items()}
 
 
-def _fault(one: Input, is_given: bool, value: Json) -> str | None:
-    words, is_right = TYPES[one.type]
+def _fault(declared: Input, is_given: bool, value: Json) -> str | None:
+    words, is_right = TYPES[declared.type]
     if not is_given:
-        return f"is missing; {words} is needed" if one.required else None
-    if value is None and not one.required and one.default is None:
+        return f"is missing; {words} is needed" if declared.required else None
+    if value is None and not declared.required and declared.default is None:
         return None
     return None if is_right(value) else f"must be {words}, not {_shown(value)}"
 

@@ -12,7 +12,7 @@ from qw.core.workflow.step import Step
 def warnings(workflow: Workflow) -> list[Fault]:
     """Return faults for steps that provably can never run, or that ``all_done`` runs after success only."""
     steps = workflow.document.get("steps")
-    ids = [one.get("id") if isinstance(one, dict) else None for one in steps] if isinstance(steps, list) else []
+    ids = [step.get("id") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
     branches = Branches(workflow.by_id)
     return [
         Fault(path=f"steps[{ids.index(step.id)}]", message=message)

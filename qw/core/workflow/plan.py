@@ -233,8 +233,8 @@ def _output(view: View) -> Json:
 
 def _results(view: View) -> JsonObject | None:
     """Return the results of the last steps; None if they are too large. Each result is also stored with its task."""
-    found = (view.states.get(step_id) for step_id in view.workflow.last)
-    output = {s.step_id: s.result for s in found if s and s.status is StepStatus.COMPLETED}
+    states = (view.states.get(step_id) for step_id in view.workflow.last)
+    output = {s.step_id: s.result for s in states if s and s.status is StepStatus.COMPLETED}
     try:
         check_size(output)
     except ExpressionError:

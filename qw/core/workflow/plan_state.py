@@ -98,8 +98,8 @@ class View:
     @property
     def failed(self) -> StepState | None:
         """The step that failed first. A step whose task was cancelled counts, because it can never complete."""
-        found = (self.states.get(step.id) for step in self.workflow.steps)
-        bad = (state for state in found if state and state.status.is_bad and not self.is_tolerated(state.step_id))
+        states = (self.states.get(step.id) for step in self.workflow.steps)
+        bad = (state for state in states if state and state.status.is_bad and not self.is_tolerated(state.step_id))
         return min(bad, key=lambda state: state.finished, default=None)
 
     @property

@@ -56,19 +56,24 @@ def to_redo(
     again: set[str] = set()
     whole: set[str] = set()
     named: set[str] = set() if step is None else {step}
-    for one in workflow.steps:  # in topological order
-        if not named.isdisjoint(one.needs):
-            named.add(one.id)
-        if one.id in named or not _stands(one.id, known, workflow, undone):
-            again.add(one.id)
-        if one.id in named or _is_undone(one.id, known, undone):
-            whole.add(one.id)
-        elif one.kind is StepKind.WORKFLOW and one.compensate is None and _is_half_undone(one.id, known):
+    for declared in workflow.steps:  # in topological order
+        if not named.isdisjoint(declared.needs):
+            named.add(declared.id)
+        if declared.id in named or not _stands(declared.id, known, workflow, undone):
+            again.add(declared.id)
+        if declared.id in named or _is_undone(declared.id, known, undone):
+            whole.add(declared.id)
+        elif declared.kind is StepKind.WORKFLOW and declared.compensate is None and _is_half_undone(declared.id, known):
             raise Conflict(
-                f"what step {one.id} started is half undone: retry {compensation_id(one.id)} first, or mark it as done"
+                f"what step {declared.id} started is half undone: "
+                f"retry {compensation_id(declared.id)} first, or mark it as done"
             )
-    late = {id_ for id_ in known if id_ not in {one.id for one in workflow.steps}}
-    going_on = {one.id for one in workflow.steps if one.kind is StepKind.WORKFLOW and one.id in again - whole}
+    late = {id_ for id_ in known if id_ not in {declared.id for declared in workflow.steps}}
+    going_on = {
+        declared.id
+        for declared in workflow.steps
+        if declared.kind is StepKind.WORKFLOW and declared.id in again - whole
+    }
     return Redo(steps=again | late, whole=whole | late, going_on=going_on)
 
 
@@ -97,7 +102,7 @@ def _listed(ids: list[str]) -> str:
 
 
 def _check_step(workflow: Workflow, known: Mapping[str, StepState], step: str | None) -> None:
-    ids = [one.id for one in workflow.steps]
+    ids = [declared.id for declared in workflow.steps]
     if step is not None and step not in ids:
         if step.startswith(_PREFIX):
             failed_compensation(workflow, known, step)

@@ -134,11 +134,11 @@ def undeclared(texts: SecretTexts, declared: Mapping[str, Secret], faults: list[
 
 def mentioned(value: Json) -> set[str]:
     """Return the names of the secrets used by any text in *value*."""
-    found, stack = set(), [value]
+    names, stack = set(), [value]
     while stack:
-        one = stack.pop()
-        if isinstance(one, str):
-            found |= {name for groups in _REFERENCE.findall(one) for name in groups if name}
+        value = stack.pop()
+        if isinstance(value, str):
+            names |= {name for groups in _REFERENCE.findall(value) for name in groups if name}
         else:
-            stack += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
-    return found
+            stack += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return names

@@ -94,16 +94,16 @@ class Step(TaskSettings):
 
     def names(self) -> set[str]:
         """Return the steps that its expressions read, except those of its compensation."""
-        found = self.work.payload.names().union(*(one.names() for one in self.conditions))
-        found |= self.repeat.condition.names() - {self.id} if self.repeat else set()
-        return found | (self.items.source.names() if self.items else set())
+        names = self.work.payload.names().union(*(condition.names() for condition in self.conditions))
+        names |= self.repeat.condition.names() - {self.id} if self.repeat else set()
+        return names | (self.items.source.names() if self.items else set())
 
     def inputs(self) -> set[str]:
         """Return the inputs that its expressions read."""
-        found = {name for work in self.works for name in work.payload.inputs()}
-        found = found.union(*(one.inputs() for one in self.conditions))
-        found |= self.repeat.condition.inputs() if self.repeat else set()
-        return found | (self.items.source.inputs() if self.items else set())
+        names = {name for work in self.works for name in work.payload.inputs()}
+        names = names.union(*(condition.inputs() for condition in self.conditions))
+        names |= self.repeat.condition.inputs() if self.repeat else set()
+        return names | (self.items.source.inputs() if self.items else set())
 
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -270,7 +270,7 @@ def _policy(
 
 def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
     """Allow ``item`` and ``index`` in the payload of a foreach only."""
-    elsewhere = [one.expression.is_of_item for one in step.conditions]
+    elsewhere = [condition.expression.is_of_item for condition in step.conditions]
     elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
     elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
     if any(elsewhere):
@@ -280,7 +280,7 @@ def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
 
 def _check_round(step: Step, path: str, faults: list[Fault]) -> None:
     """Allow ``result`` and ``round`` in the condition of a repeat, and under ``with:`` of a repeated workflow."""
-    elsewhere = [one.expression.is_of_round for one in step.conditions]
+    elsewhere = [condition.expression.is_of_round for condition in step.conditions]
     elsewhere += [step.compensate.payload.is_of_round] if step.compensate else []
     elsewhere += [step.items.source.is_of_round] if step.items else []
     is_rendered_anew = step.repeat is not None and step.kind is StepKind.WORKFLOW

@@ -30,7 +30,7 @@ class StepKind(StrEnum):
     SWITCH = "switch"
 
 
-KINDS = {one.value: one for one in StepKind if one is not StepKind.TASK}
+KINDS = {kind.value: kind for kind in StepKind if kind is not StepKind.TASK}
 
 _PARAMETERS = {
     StepKind.SLEEP: {
@@ -52,48 +52,48 @@ PARAMETERS = {of: Object(f"with: of type {of.value}", fields) for of, fields in 
 """The allowed keys of ``with:`` by kind."""
 
 
-def check_parameters(of: StepKind, given: JsonObject, path: str, faults: list[Fault]) -> None:
+def check_parameters(of: StepKind, payload: JsonObject, path: str, faults: list[Fault]) -> None:
     """Add the faults of *given* that can be found before its expressions are evaluated."""
     if of is StepKind.TASK:
         return
-    PARAMETERS[of].read(given, path, faults)
-    if of is StepKind.SLEEP and len(given.keys() & {"for", "until"}) != 1:
+    PARAMETERS[of].read(payload, path, faults)
+    if of is StepKind.SLEEP and len(payload.keys() & {"for", "until"}) != 1:
         faults.append(Fault(path=path, message="a sleep needs for: (a duration) or until: (a time), one of them"))
     elif of is StepKind.WORKFLOW:
-        _check_child(given, path, faults)
-    if not has_expression(given):
+        _check_child(payload, path, faults)
+    if not has_expression(payload):
         try:
-            _evaluate(of, given)
+            _evaluate(of, payload)
         except Invalid as error:
             faults += [Fault(path=below(path, fault.path), message=fault.message) for fault in error.faults]
 
 
-def _check_child(given: JsonObject, path: str, faults: list[Fault]) -> None:
-    name = given.get("workflow")
+def _check_child(payload: JsonObject, path: str, faults: list[Fault]) -> None:
+    name = payload.get("workflow")
     if not isinstance(name, str) or not WORKFLOW_NAME.fullmatch(name):
         faults.append(Fault(path=below(path, "workflow"), message="must be the name of a workflow"))
-    if "input" in given and not isinstance(given["input"], (dict, str)):
-        faults.append(Fault(path=below(path, "input"), message=f"must be an object, not {kind(given['input'])}"))
+    if "input" in payload and not isinstance(payload["input"], (dict, str)):
+        faults.append(Fault(path=below(path, "input"), message=f"must be an object, not {kind(payload['input'])}"))
 
 
-def _evaluate(of: StepKind, given: JsonObject) -> None:
+def _evaluate(of: StepKind, payload: JsonObject) -> None:
     if of is StepKind.SLEEP:
-        sleep_end(given, datetime(2000, 1, 1, tzinfo=UTC))
+        sleep_end(payload, datetime(2000, 1, 1, tzinfo=UTC))
     elif of is StepKind.SIGNAL:
-        signal_name(given, "step")
-        signal_count(given)
+        signal_name(payload, "step")
+        signal_count(payload)
 
 
-def sleep_end(given: JsonObject, now: datetime) -> datetime:
+def sleep_end(payload: JsonObject, now: datetime) -> datetime:
     """Return when a sleep that begins *now* ends. Raise Invalid."""
-    if "for" in given:
+    if "for" in payload:
         try:
-            return now + parse_duration(given["for"])
+            return now + parse_duration(payload["for"])
         except OverflowError:
             raise Invalid(Fault(path="for", message="is too long")) from None
         except Invalid as error:
             raise Invalid(*(Fault(path="for", message=fault.message) for fault in error.faults)) from None
-    return _time(given.get("until"))
+    return _time(payload.get("until"))
 
 
 def _time(value: Json) -> datetime:
@@ -107,26 +107,26 @@ def _time(value: Json) -> datetime:
     return at
 
 
-def awaited_signal(kind: StepKind, given: object, step_id: str) -> str | None:
+def awaited_signal(kind: StepKind, payload: object, step_id: str) -> str | None:
     """Return the name of the signal that a step waits for, unevaluated; None if it waits for none."""
-    if kind is not StepKind.SIGNAL or not isinstance(given, dict):
+    if kind is not StepKind.SIGNAL or not isinstance(payload, dict):
         return None
-    name = given.get("signal", step_id)
+    name = payload.get("signal", step_id)
     return name if isinstance(name, str) else None
 
 
-def signal_count(given: JsonObject) -> int | None:
+def signal_count(payload: JsonObject) -> int | None:
     """Return how many signals a step waits for; None: one, whose payload is the result. Raise Invalid."""
-    count = given.get("count")
+    count = payload.get("count")
     if count is None or (isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_SIGNALS):
         return count
     message = f"must be an integer from 0 to {MAX_SIGNALS:,}, not {str(count)[:60]!r}"
     raise Invalid(Fault(path="count", message=message))
 
 
-def signal_name(given: JsonObject, step_id: str) -> str:
+def signal_name(payload: JsonObject, step_id: str) -> str:
     """Return the name of the signal that a step waits for, by default its own id. Raise Invalid."""
-    name = given.get("signal", step_id)
+    name = payload.get("signal", step_id)
     if isinstance(name, str) and SIGNAL_NAME.fullmatch(name):
         return name
     message = f"{str(name)[:60]!r} is not a name of a signal: letters, digits and _ . / - (at most 128)"

@@ -101,11 +101,11 @@ def _task(step: Step, payload: JsonObject) -> Start:
 
 
 def _child(step: Step, payload: JsonObject) -> StartRun:
-    given = payload.get("input") or {}
-    if not isinstance(given, dict):
+    input = payload.get("input") or {}
+    if not isinstance(input, dict):
         raise Invalid("input must be an object")
     first = 1 if step.max_retries else None
-    return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=given, round=first, timeout=step.timeout)
+    return StartRun(step_id=step.id, workflow=str(payload["workflow"]), input=input, round=first, timeout=step.timeout)
 
 
 def _chosen(step: Step, view: View) -> StepAction:
@@ -244,7 +244,7 @@ def _heard(step: Step, state: StepState, view: View) -> Iterator[StepAction]:
     payload = step.work.render(view.scope(step.work.payload.names()))
     name = _awaited(step, payload)
     count = None if step.kind is StepKind.APPROVAL else signal_count(payload)
-    signals = [one for one in view.run.signals if one.name == name][: 1 if count is None else count]
+    signals = [signal for signal in view.run.signals if signal.name == name][: 1 if count is None else count]
     if len(signals) == (count or 1):
         yield _decided(step, signals[0]) if step.kind is StepKind.APPROVAL else _received(step, signals, count)
     elif state.due_at and state.due_at <= view.now:

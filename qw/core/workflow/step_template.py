@@ -66,12 +66,12 @@ def from_template(template: StepTemplate, step: JsonObject, faults: list[Fault])
 
     Adds to *faults*, with paths inside the step; the returned step is then incomplete.
     """
-    given = step.get("params") or {}
-    if not isinstance(given, dict):
-        faults.append(Fault(path="params", message=f"must be an object, not {kind(given)}"))
-        given = {}
-    values = {name: given.get(name, one.default) for name, one in template.params.items()}
-    faults += _wrong(template, given)
+    params = step.get("params") or {}
+    if not isinstance(params, dict):
+        faults.append(Fault(path="params", message=f"must be an object, not {kind(params)}"))
+        params = {}
+    values = {name: params.get(name, param.default) for name, param in template.params.items()}
+    faults += _wrong(template, params)
     made = _Filling(values, faults).fill(template.step, "")
     assert isinstance(made, dict)
     own = {key: value for key, value in step.items() if key not in ("template", "params")}
@@ -81,18 +81,18 @@ def from_template(template: StepTemplate, step: JsonObject, faults: list[Fault])
     return {**own, **{key: value for key, value in made.items() if key not in own}}
 
 
-def _wrong(template: StepTemplate, given: JsonObject) -> Iterator[Fault]:
-    for name in given:
+def _wrong(template: StepTemplate, params: JsonObject) -> Iterator[Fault]:
+    for name in params:
         if name not in template.params:
             known = ", ".join(template.params) or "none"
             message = f"is not a parameter of the template {template.name}; there are: {known}"
             yield Fault(path=f"params.{name[:60]}", message=f"{message}{hint(name, template.params, [])}")
-    for name, one in template.params.items():
-        words, is_right = TYPES[one.type]
-        if name not in given and one.required:
+    for name, param in template.params.items():
+        words, is_right = TYPES[param.type]
+        if name not in params and param.required:
             yield Fault(path="template", message=f"needs params.{name}: {words}")
-        elif name in given and not has_expression(given[name]) and not is_right(given[name]):
-            yield Fault(path=f"params.{name}", message=f"must be {words}, not {kind(given[name])}")
+        elif name in params and not has_expression(params[name]) and not is_right(params[name]):
+            yield Fault(path=f"params.{name}", message=f"must be {words}, not {kind(params[name])}")
 
 
 def _lone(value: str) -> str:
@@ -116,9 +116,9 @@ class _Filling:
 
     def fill(self, value: Json, path: str) -> Json:
         if isinstance(value, dict):
-            return {key: self._keyed(key, one, below(path, key)) for key, one in value.items()}
+            return {key: self._keyed(key, item, below(path, key)) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.fill(one, f"{path}[{n}]") for n, one in enumerate(value)]
+            return [self.fill(item, f"{path}[{n}]") for n, item in enumerate(value)]
         return self._text(value, path) if isinstance(value, str) and "${{" in value else value
 
     def _keyed(self, key: str, value: Json, path: str) -> Json:

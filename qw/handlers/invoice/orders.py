@@ -67,8 +67,8 @@ def add_fetch_orders(app: Handlers, options: OrdersOptions) -> None:
         known = await _source(payload, options)
         orders = [order for order in known if _is_due(order, payload)]
         await context.log(f"{len(orders)} delivered orders to invoice")
-        found = [order.model_copy(update={"customer_id": payload.customer_id}).to_json() for order in orders]
-        result: dict[str, Json] = {"orders": [*found]}
+        own = [order.model_copy(update={"customer_id": payload.customer_id}).to_json() for order in orders]
+        result: dict[str, Json] = {"orders": [*own]}
         if options.orders is None and (note := _unknown(payload.customer_id, known)):
             await context.log(note, level="WARNING")
             result["note"] = note

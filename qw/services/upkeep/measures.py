@@ -133,9 +133,9 @@ async def _depths(conn: Connection) -> list[Depth]:
     oldest = await queues.oldest(conn)
     return [
         Depth(
-            queue=each.queue,
-            tasks={status.value: getattr(each, status.value) for status in Status if not status.is_final},
-            oldest=oldest.get(each.queue, timedelta(0)).total_seconds(),
+            queue=stats.queue,
+            tasks={status.value: getattr(stats, status.value) for status in Status if not status.is_final},
+            oldest=oldest.get(stats.queue, timedelta(0)).total_seconds(),
         )
-        for each in await tasks.stats(conn)
+        for stats in await tasks.stats(conn)
     ]

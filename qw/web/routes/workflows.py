@@ -196,12 +196,12 @@ async def find_active(call: Request[None, WorkflowQuery]) -> WorkflowList:
 
 async def _list(call: Request[None, Any], message: str, *, is_active: bool | None) -> WorkflowList:
     query: WorkflowQuery = call.query
-    found = await call.client.workflows.find(is_active=is_active, before=query.cursor, limit=query.limit)
+    workflows = await call.client.workflows.find(is_active=is_active, before=query.cursor, limit=query.limit)
     return {
         "message": message,
-        "workflows": [workflow_entity(workflow) for workflow in found],
+        "workflows": [workflow_entity(workflow) for workflow in workflows],
         "total": await call.client.workflows.count(is_active=is_active),
-        "nextCursor": str(found[-1].id) if len(found) == query.limit else None,
+        "nextCursor": str(workflows[-1].id) if len(workflows) == query.limit else None,
     }
 
 
@@ -292,9 +292,9 @@ async def with_tasks(call: Request[None, None]) -> OneWorkflowWithTasks:
 
 async def graph(call: Request[None, GraphQuery]) -> Graph:
     """Get a diagram of a workflow, as text, Mermaid, Graphviz or SVG."""
-    found = await call.client.workflows.by_id(call.id("Workflow"))
+    stored = await call.client.workflows.by_id(call.id("Workflow"))
     format = call.query.format
-    return {"format": format, "graph": drawn(parse_workflow(found.name, found.document), {}, format)}
+    return {"format": format, "graph": drawn(parse_workflow(stored.name, stored.document), {}, format)}
 
 
 async def validate(call: Request[ValidateForm, None]) -> MessageAnswer:
@@ -308,11 +308,11 @@ async def plan(call: Request[PlanForm, None]) -> Planned:
     form = call.body
     workflow = _parsed(form)
     assumed = parse_assumptions(form.assume, "assume")
-    found = await asyncio.to_thread(rehearse, workflow, form.input, assumed)
+    rehearsal = await asyncio.to_thread(rehearse, workflow, form.input, assumed)
     return {
-        "status": found.ended.status.value if found.ended else "running",
-        "error": found.ended.error if found.ended else None,
-        "steps": [{"step": one.step, "status": one.status.value, "why": one.why} for one in found.entries],
+        "status": rehearsal.ended.status.value if rehearsal.ended else "running",
+        "error": rehearsal.ended.error if rehearsal.ended else None,
+        "steps": [{"step": entry.step, "status": entry.status.value, "why": entry.why} for entry in rehearsal.entries],
     }
 
 
@@ -320,9 +320,9 @@ async def test(call: Request[TestForm, None]) -> TestResults:
     """Test whether a definition leads to the expected outcomes. Runs and stores nothing."""
     form = call.body
     workflows = {form.name: _parsed(form)}
-    tests = {name: _test(name, one, form.name) for name, one in form.tests.items()}
+    tests = {name: _test(name, document, form.name) for name, document in form.tests.items()}
     results = await asyncio.to_thread(lambda: list(_results(tests, workflows)))
-    passed = sum(one["passed"] for one in results)
+    passed = sum(result["passed"] for result in results)
     return {"passed": passed, "failed": len(results) - passed, "tests": results}
 
 
