@@ -119,6 +119,10 @@ def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
         (["-L", "label", "ls"], "No such option: -L; see: qw --help"),
         (["-c", "0"], "no command after --config; for example: qw task list, qw logs ID"),
         (["status", "-g", "io"], "for one queue: qw task list --queue NAME"),
+        (
+            ["task", "retry", "--status", "pending", "--dry-run"],
+            "retry is for failed, cancelled, retrying tasks, not for",
+        ),
         (["task", "list", "failed", "cancelled"], "did you mean: qw task list --status failed,cancelled"),
         (["task", "list", "--since", "2h", "ago"], "leave out 'ago': --since 2h"),
         (

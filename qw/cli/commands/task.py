@@ -130,6 +130,7 @@ def retry(
             verb="retry",
             done="retried",
             statuses=["failed"],
+            others=["cancelled", "retrying"],
             act=lambda client, some: client.tasks.retry(some),
         ),
         ctx,
@@ -160,6 +161,7 @@ def cancel(
             verb="cancel",
             done="cancelled",
             statuses=["pending", "retrying", *(["processing"] if running else [])],
+            others=[] if running else ["processing"],  # answered for each task: --running is needed
             act=lambda client, some: client.tasks.cancel(some, running=running),
         ),
         ctx,
@@ -248,6 +250,7 @@ def requeue(
             verb="requeue",
             done="enqueued again",
             statuses=["failed", "cancelled"],
+            others=["completed"],
             act=lambda client, some: client.tasks.requeue(some),
         ),
         ctx,

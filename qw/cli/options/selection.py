@@ -134,6 +134,7 @@ class BulkAction:
     verb: str
     done: str
     statuses: Sequence[str]  # selected by filters without --status
+    others: Sequence[str] = ()  # which --status may name too
     act: Callable[[Client, Sequence[UUID]], Awaitable[Answers]]
     noun: str = "task"
     find: Callable[[Client], Awaitable[list[UUID]]] | None = None  # replaces the filters
@@ -173,6 +174,7 @@ def asked_for(params: Mapping[str, Any]) -> Selection:
 
 async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
     """Act on the selected tasks in transactions of at most `BATCH` tasks. Return the exit code."""
+    _check_statuses(wanted, asked.filters.statuses)
     ids = await _chosen(client, wanted, asked)
     if not ids:
         _show(asked, {}, [])
@@ -186,6 +188,13 @@ async def change(client: Client, wanted: BulkAction, asked: Selection) -> int:
         confirm(f"{wanted.verb.capitalize()} {count}?", count=count)
     answers = await _in_batches(client, wanted, ids)
     return _report(wanted, asked, answers)
+
+
+def _check_statuses(wanted: BulkAction, statuses: Sequence[Status]) -> None:
+    """Raise Invalid if --status names one that no task of which can be changed: a preview would promise it."""
+    possible = [*wanted.statuses, *wanted.others]
+    if wanted.find is None and statuses and not set(statuses) & set(possible):
+        raise Invalid(f"--status: {wanted.verb} is for {', '.join(possible)} tasks, not for {', '.join(statuses)} ones")
 
 
 def confirm(question: str, *, count: str, preview: str = "preview with --dry-run") -> None:
