@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import sys
-import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,18 @@ from qw.core.task.handler_api import Reject, Retry, Snooze
 from qw.handlers.leash import Leash, current_leash
 from qw.handlers.process import ProcessDied, run_in_process
 from qw.services.liveness.lease import now
+from tests.handlers.process_functions import (
+    Unreadable,
+    crash,
+    double,
+    exhaust_memory,
+    fail,
+    give,
+    ignore,
+    leave_a_thread,
+    nest,
+    sleep_stubbornly,
+)
 from tests.handlers.test_command import is_alive, pids, until
 
 
@@ -27,65 +35,8 @@ class Size(BaseModel):
     width: int
 
 
-class Picky(ValueError):
-    """Cannot be rebuilt from its arguments, as many exceptions cannot."""
-
-    def __init__(self, name: str, *, code: int) -> None:
-        super().__init__(f"{name}: {code}")
-
-
-def double(number: int) -> int:
-    return number * 2
-
-
 def area(size: Size) -> dict[str, Any]:
     return {"area": size.width**2, "pid": os.getpid(), "odd": {1, 2}, "nan": float("nan")}
-
-
-def fail(how: str) -> None:
-    errors: dict[str, BaseException] = {
-        "picky": Picky("x", code=3),
-        "reject": Reject("no such customer"),
-        "retry": Retry("busy", after=7),
-        "snooze": Snooze(5, "not yet"),
-        "exit": SystemExit(4),
-    }
-    raise errors[how]
-
-
-def crash(how: str) -> None:
-    if how == "segfault":
-        ctypes.string_at(0)
-    elif how == "abort":
-        os.abort()
-    elif how == "exit":
-        os._exit(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def sleep_stubbornly(file: str) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Path(file).write_text(f"{os.getpid()}\n")
-    time.sleep(600)
-
-
-def leave_a_thread() -> str:
-    threading.Thread(target=time.sleep, args=(600,)).start()
-    return "done"
-
-
-def exhaust_memory() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
-    bytearray(2**30)
-
-
-def nest() -> list[Any]:
-    deep: list[Any] = []
-    for _ in range(200):
-        deep = [deep]
-    return deep
 
 
 async def test_it_returns_what_the_function_returns() -> None:
@@ -147,51 +98,6 @@ async def test_an_exit_is_told_with_its_code() -> None:
 async def test_a_process_that_ends_without_an_answer_says_so() -> None:
     with pytest.raises(ProcessDied, match=r"^process ended without an answer: exit code 0$"):
         await run_in_process(os._exit, {"status": 0})
-
-
-class Unanswerable:
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-class Unreadable:
-    """It can be sent, and raises where it is read."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-
-    def __reduce__(self) -> Any:
-        return sys.exit, (self.code,)
-
-
-def give(what: str) -> Any:
-    if what == "large":
-        return "x" * 10_000_000
-    if what == "lazy":
-        return map(str, [1])
-    if what == "unanswerable":
-        return Unanswerable()
-    if what == "coroutine":
-        return asyncio.sleep(0, "slept")
-    if what == "fork":
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-        return "parent" if pid else "child"
-    if what == "closed":
-        sys.stdout.close()
-        sys.stderr.close()
-        return "closed"
-    if what == "group":
-        raise ExceptionGroup("several", [ValueError("v"), Retry("busy", after=9)])
-    raise ExceptionGroup("several", [Snooze(3), Reject("no such customer")])
-
-
-GROUP = ["ExceptionGroup", "BaseExceptionGroup"]
-
-
-def ignore(what: object) -> str:
-    return str(what)
 
 
 @pytest.mark.parametrize(("what", "result"), [("coroutine", "slept"), ("fork", "parent"), ("closed", "closed")])
@@ -314,9 +220,12 @@ async def test_a_deadline_shortens_what_it_gets_to_end_when_told_to_stop(tmp_pat
 
 async def test_it_dies_with_the_daemon(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    code = "import asyncio, sys, tests.handlers.test_process as t"
-    call = "asyncio.run(t.run_in_process(t.sleep_stubbornly, {'file': sys.argv[1]}))"
-    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", f"{code}; {call}", str(file))
+    code = """
+import asyncio, sys
+from qw.handlers.process import run_in_process
+from tests.handlers.process_functions import sleep_stubbornly
+asyncio.run(run_in_process(sleep_stubbornly, {"file": sys.argv[1]}))"""
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(file))
     await until(lambda: pids(file))
 
     daemon.kill()
