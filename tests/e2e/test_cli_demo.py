@@ -110,7 +110,7 @@ def test_orders_that_cannot_be_used_are_refused_before_anything_starts(
     if content is not None:
         (qw.folder / "mine.csv").write_text(content)
 
-    done = qw.process("demo", "--orders", "mine.csv")
+    done = qw("demo", "--orders", "mine.csv")
 
     assert done.code == code
     assert said in done.err
