@@ -16,7 +16,6 @@ from qw.core.schedule.document import parse_schedule
 from qw.core.task.payload import Json
 from qw.core.workflow import parse_workflow
 from qw.store.connection import connect
-from tests.processes import slowed
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -205,16 +204,22 @@ async def test_the_clock_of_another_database_is_not_moved(url: str, qw_database:
             await testing.move_clock(conn, -DAY)
 
 
-def test_a_fresh_database_takes_less_than_fifty_milliseconds(_qw_template: testing.TemplateDatabase) -> None:  # noqa: PT019
-    took = []
-    for _ in range(8):
-        started = time.perf_counter()
-        with _qw_template.clone() as url:
-            took.append(time.perf_counter() - started)
-            with psycopg.connect(url) as conn:
-                assert conn.execute("select count(*) from qw.task").fetchone() == (0,)
+def test_a_fresh_database_takes_no_more_than_four_empty_ones(_qw_template: testing.TemplateDatabase) -> None:  # noqa: PT019
+    """An empty one is the measure, since both are slowed by whatever else this machine does."""
+    fresh, empty = [], []
+    with psycopg.connect(_qw_template._url, autocommit=True) as conn:
+        for _ in range(8):
+            started = time.perf_counter()
+            with _qw_template.clone() as url:
+                fresh.append(time.perf_counter() - started)
+                with psycopg.connect(url) as own:
+                    assert own.execute("select count(*) from qw.task").fetchone() == (0,)
+            started = time.perf_counter()
+            conn.execute("create database empty template template0 strategy file_copy")
+            empty.append(time.perf_counter() - started)
+            conn.execute("drop database empty")
 
-    assert min(took) < slowed(0.05)
+    assert min(fresh) < 4 * min(empty), (fresh, empty)
 
 
 async def test_a_database_for_tests_can_be_emptied_and_no_other(qw_database: str, qw_client: Client, url: str) -> None:
