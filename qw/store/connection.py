@@ -25,10 +25,16 @@ from qw.store.grants import lacking
 from qw.store.sessions import Connection as Connection
 from qw.store.sessions import Cursor as Cursor
 
-# Settings of every session. No parallel workers: they take 10 ms to start, and our look-ups read 100 rows.
+# Settings of every session, which a database or role may have set otherwise. psycopg reads times, durations and floats
+# in these styles only. No parallel workers: they take 10 ms to start, and our look-ups read 100 rows.
 _SETTINGS = {
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60s",
+    "idle_session_timeout": "0",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
 }
@@ -121,17 +127,18 @@ async def measure_clock(conn: Connection) -> None:
 
 async def _ask_time(conn: Connection) -> tuple[int, float]:
     asked = steady()
-    cursor = await conn.execute("select pg_backend_pid(), extract(epoch from clock_timestamp())::float8", prepare=False)
+    now = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"  # not float8: its digits are a setting
+    cursor = await conn.execute(f"select pg_backend_pid(), {now}", prepare=False)
     row = await cursor.fetchone()
     assert row is not None
-    clock.measured(asked, steady(), row[1])
-    return row[0], row[1]
+    clock.measured(asked, steady(), row[1] / 1e6)
+    return row[0], row[1] / 1e6
 
 
 def conninfo(url: str, name: str, **more: str) -> str:
     """Return *url* with qw's TCP settings as defaults; of several hosts one that accepts writes is chosen."""
     parameters = conninfo_to_dict(url)
-    ours = {**_TCP, "application_name": name, **more}
+    ours = {**_TCP, "client_encoding": "UTF8", "application_name": name, **more}
     if _has_several_hosts({**_from_environment(), **parameters}):
         ours["target_session_attrs"] = "read-write"
     return make_conninfo(url, **{key: value for key, value in ours.items() if key not in parameters})

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import psycopg
 import pytest
 from psycopg import errors as pg
 
+from qw.clock import clock
 from qw.core.errors import Conflict, Denied, Invalid, NotFound, QwError, Unavailable, Unreachable
-from qw.store.connection import Connection, ReconnectingConnection, connect, conninfo, is_pooled
+from qw.store import tasks
+from qw.store.connection import Connection, ReconnectingConnection, connect, connect_guarded, conninfo, is_pooled
 from qw.store.errors import (
     ConnectionRefused,
     NotReady,
@@ -19,7 +22,7 @@ from qw.store.errors import (
     translated,
 )
 from qw.store.pool import Pool, Single
-from tests.given import value
+from tests.given import enqueued, new_task, value
 
 PID = "select pg_backend_pid()"
 
@@ -163,6 +166,31 @@ def test_the_callers_own_connection_settings_win() -> None:
     ours = psycopg.conninfo.conninfo_to_dict(conninfo("postgresql://h/d?keepalives_idle=60", "me"))
 
     assert (ours["keepalives_idle"], ours["keepalives_interval"], ours["application_name"]) == ("60", "2", "me")
+
+
+async def test_settings_of_the_database_change_nothing(own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [
+        "client_encoding = 'LATIN1'", "datestyle = 'German, DMY'", "intervalstyle = 'iso_8601'",
+        "bytea_output = 'escape'", "extra_float_digits = -15",
+        "standard_conforming_strings = off", "idle_session_timeout = '50ms'",
+    ]  # fmt: skip
+    name = psycopg.conninfo.conninfo_to_dict(own_url)["dbname"]
+    async with await connect(own_url) as conn:
+        for setting in settings:
+            await conn.execute(f'alter database "{name}" set {setting}'.encode())
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+
+    async with await connect_guarded(own_url, name="qw test") as conn:
+        [id] = await enqueued(conn, new_task(payload={"name": "…\\ü"}))
+        await asyncio.sleep(0.2)
+        [task] = await tasks.get(conn, [id])
+        times = await value(conn, "select array[statement_timestamp()::timestamptz, 'epoch']")
+        duration = await value(conn, "select interval '1 day 2 hours'")
+
+    assert task.payload == {"name": "…\\ü"}
+    assert abs(clock.skew) < timedelta(seconds=5)
+    assert times[0] - task.created_at < timedelta(minutes=1)
+    assert duration == timedelta(days=1, hours=2)
 
 
 async def test_a_guarded_connection_keeps_to_its_indexes(conn: Connection) -> None:
