@@ -144,8 +144,9 @@ def _item(of: ast.expr, value: Json, key: Json) -> Json:
         if -len(value) <= key < len(value):
             return value[key]
         raise MissingValue(f"{_source(of)} has {len(value)} items, so no [{key}]")
-    missing = MissingValue if value is None else ExpressionError
-    raise missing(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
+    if value is None:
+        raise MissingValue(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is null; write … ?? '' if it may be")
+    raise ExpressionError(f"cannot take {str(key)[:60]!r} of {_source(of)}, which is {kind(value)}")
 
 
 def _is_error(node: ast.expr) -> bool:

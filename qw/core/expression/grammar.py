@@ -26,8 +26,8 @@ ROOTS = ("input", "steps", "run", "env")
 ITEM_ROOTS = ("item", "index")  # defined in a foreach only
 ROUND_ROOTS = ("result", "round")  # defined in a repeat only
 
-# Names of inputs may have dashes: a dash is a minus only if a value follows.
-INPUT_NAME = (
+# Keys may have dashes: a dash is a minus only if a value follows.
+KEY = (
     r"[A-Za-z_]\w*(?:-(?!(?:input|steps|run|env|params|item|result)[.\[])(?!(?:item|index|result|round)\b)"
     r"[A-Za-z_]\w*(?!\w*\())*"
 )
@@ -35,8 +35,7 @@ INPUT_NAME = (
 _TOKEN = re.compile(
     rf"""(?P<text>'(?:[^'\\\n]|\\.|'')*'|"(?:[^"\\\n]|\\.)*")
       | (?<![\w.])steps\.(?P<step>[A-Za-z_][\w-]*)
-      | (?<![\w.])input\.(?P<input>{INPUT_NAME})
-      | \.(?P<key>[A-Za-z_]\w*)
+      | \.(?P<key>{KEY})
       | (?P<coalesce>\?\?) | (?P<same>[!=]==) | (?P<foreign>=~|\?|\$|&(?!&))
       | (?P<and>&&) | (?P<or>\|\|) | (?P<not>!(?!=)) | (?P<tilde>~)""",
     re.VERBOSE,
@@ -60,12 +59,10 @@ def syntax(source: str) -> ast.expr:
 
 
 def _python(token: re.Match[str]) -> str:
-    """Convert a token to Python: ids and inputs with dashes, and keys that are Python keywords, become ["…"]."""
+    """Convert a token to Python: ids and keys with dashes, and those that are Python keywords, become ["…"]."""
     if token["step"] and ("-" in token["step"] or keyword.iskeyword(token["step"])):
         return f'steps["{token["step"]}"]'
-    if token["input"] and ("-" in token["input"] or keyword.iskeyword(token["input"])):
-        return f'input["{token["input"]}"]'
-    if token["key"] and keyword.iskeyword(token["key"]):
+    if token["key"] and ("-" in token["key"] or keyword.iskeyword(token["key"])):
         return f'["{token["key"]}"]'
     if token["text"] and token["text"].startswith("'"):
         return "'" + token["text"][1:-1].replace("''", "\\'") + "'"

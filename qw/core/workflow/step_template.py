@@ -14,7 +14,7 @@ from qw.core.errors import Fault
 from qw.core.expression import ExpressionError, has_expression
 from qw.core.expression.evaluation import kind, text
 from qw.core.expression.expression import rewritten
-from qw.core.expression.grammar import INPUT_NAME
+from qw.core.expression.grammar import KEY
 from qw.core.fields import Field, Object
 from qw.core.parsing import below, hint, refuse_unknown
 from qw.core.task.payload import Json, JsonObject
@@ -29,9 +29,9 @@ TEMPLATE = Object(
 )
 
 _BARE = ("if", "when", "until", "while")  # keys with expressions that need no ${{ }}
-_ALONE = re.compile(rf"params\.({INPUT_NAME})")
-_TOKEN = re.compile(rf"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.({INPUT_NAME})""")
-_WHOLE = re.compile(rf"\$\{{\{{\s*params\.({INPUT_NAME})\s*\}}\}}")
+_ALONE = re.compile(rf"params\.({KEY})")
+_TOKEN = re.compile(rf"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|(?<![\w.])params\.({KEY})""")
+_WHOLE = re.compile(rf"\$\{{\{{\s*params\.({KEY})\s*\}}\}}")
 _OWN_KEYS = ("id", "template", "params")
 
 
