@@ -98,6 +98,19 @@ async def test_with_continue_on_error_all_items_run_and_a_failed_one_has_no_resu
     assert (run.status, run.output) == ("completed", {"after": {"got": [2, None, 4]}})
 
 
+async def test_without_fail_fast_all_items_run_before_the_step_fails(conn: Connection) -> None:
+    each = over([1, 13, 2], fail_fast=False, max_parallel=1)
+    await kept(conn, each, step("after", "each"))
+    id = await begun(conn)
+    driver = Driver(conn=conn, act=double)
+
+    run = await driver.finish(id)
+
+    assert sorted(driver.done) == ["each[0]", "each[1]", "each[2]"]
+    assert (run.status, run.error) == ("failed", "step each: 1 of 3 items failed: item 1: unlucky")
+    assert await driver.statuses(id) == {"each": "failed", "after": "skipped"}
+
+
 async def test_an_item_without_a_payload_fails_and_the_others_run(conn: Connection) -> None:
     each = over([{"x": 1}, {"y": 2}], **{"with": {"x": "${{ item.x }}"}}, continue_on_error=True)
     await kept(conn, each)

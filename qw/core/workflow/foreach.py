@@ -9,7 +9,7 @@ from itertools import islice, product
 from qw.core.errors import Fault, guess
 from qw.core.expression import ExpressionError, Scope, Template
 from qw.core.expression.evaluation import equal, kind
-from qw.core.fields import Field, as_is, integer
+from qw.core.fields import FLAG, Field, as_is, integer
 from qw.core.parsing import below
 from qw.core.task.payload import Json, JsonObject
 from qw.core.workflow.task_template import template
@@ -21,11 +21,15 @@ AT_ONCE = 500  # the most items started by one pass, to keep each pass short
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """``source`` renders to a list, or for a matrix to an object of lists. ``max_parallel``: most items at a time."""
+    """``source`` renders to a list, or for a matrix to an object of lists. ``max_parallel``: most items at a time.
+
+    ``fail_fast``: no item starts after one failed.
+    """
 
     source: Template
     is_matrix: bool = False
     max_parallel: int = MAX_ITEMS
+    fail_fast: bool = True
 
     def values(self, scope: Scope) -> list[Json]:
         """Return the items in order. Those of a matrix are objects; the last name of the alphabet varies fastest.
@@ -81,14 +85,17 @@ def _matches(row: JsonObject, entry: JsonObject, names: Iterable[str]) -> bool:
     return all(name in row and equal(row[name], entry[name]) for name in names)
 
 
-def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list[Fault]) -> Items | None:
+def parse_items(
+    document: JsonObject, max_parallel: int, fail_fast: bool, path: str, faults: list[Fault]
+) -> Items | None:
     """Return the items in *document*; None if the step is not a foreach. Adds to *faults*."""
     keys = [key for key in ("foreach", "matrix") if document.get(key) is not None]
     if len(keys) != 1:
         if keys:
             faults.append(Fault(path=below(path, "matrix"), message="give foreach: or matrix:, not both"))
-        if not keys and "max_parallel" in document:
-            faults.append(Fault(path=below(path, "max_parallel"), message="is allowed with foreach: or matrix: only"))
+        for key in ("max_parallel", "fail_fast"):
+            if not keys and key in document:
+                faults.append(Fault(path=below(path, key), message="is allowed with foreach: or matrix: only"))
         return None
     (key,) = keys
     source = document[key]
@@ -107,6 +114,7 @@ def parse_items(document: JsonObject, max_parallel: int, path: str, faults: list
         source=template(source, below(path, key), faults),
         is_matrix=key == "matrix",
         max_parallel=max_parallel,
+        fail_fast=fail_fast,
     )
 
 
@@ -148,4 +156,5 @@ FOREACH_FIELDS = {
     "max_parallel": Field(
         integer(1, MAX_ITEMS), "Maximum number of items that are active at a time", default=MAX_ITEMS
     ),
+    "fail_fast": Field(FLAG, "If false, all items run even if one of them fails; then the step fails", default=True),
 }

@@ -216,7 +216,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
     policy = _policy(document, said, kind_, work.type, path, faults)
     items = None
     if kind_ in _REPEATABLE and not late:
-        items = parse_items(document, said["max_parallel"], path, faults)
+        items = parse_items(document, said["max_parallel"], said["fail_fast"], path, faults)
     if said["id"] is None:
         return None
     is_tolerant, tolerated = said["continue_on_error"]

@@ -213,7 +213,7 @@ def continue_step(step: Step, view: View) -> Iterator[Action]:
 
 def _next_items(step: Step, state: StepState, items: Counts) -> Iterator[StepAction]:
     assert step.items is not None
-    is_stopped = items.failed > 0 and not step.continue_on_error
+    is_stopped = items.failed > 0 and step.items.fail_fast and not step.continue_on_error
     left = 0 if is_stopped else items.total - items.started
     if not left and not items.running:
         yield gather(state, items)
