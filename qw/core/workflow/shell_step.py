@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from qw.core.errors import Fault
 from qw.core.expression import has_expression
 from qw.core.expression.evaluation import kind
-from qw.core.fields import Field, as_is, by_name, checked
+from qw.core.fields import Field, as_is, by_name, checked, choice
 from qw.core.parsing import below
-from qw.core.task.command import ARTIFACT
+from qw.core.task.command import ARTIFACT, Background
 from qw.core.task.payload import Json, JsonObject
 from qw.core.task.run_fields import NOT_A_VARIABLE, RUN_FIELDS, VARIABLE
 
@@ -36,6 +36,7 @@ SHELL_FIELDS = {
         ),
         "Files or directories that run creates and later steps of the run can use: paths by name",
     ),
+    "background": Field(choice(Background), "What happens to processes that run leaves behind; default: end"),
 }
 
 
@@ -50,7 +51,7 @@ def run_payload(document: JsonObject, given: JsonObject, path: str, faults: list
         message = "give stdin: or with:, not both: with: is passed on stdin too"
         faults.append(Fault(path=below(path, "stdin"), message=message))
     payload: JsonObject = {"run": "" if pasted else text}
-    for key in ("shell", "env", "cwd", "user", "output", "artifacts"):
+    for key in ("shell", "env", "cwd", "user", "output", "artifacts", "background"):
         if (value := document.get(key)) is not None and value != {}:
             payload[key] = value
     if stdin is not None or given:
