@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from qw.core.duration import parse_duration
 from qw.core.errors import Fault, Invalid
 from qw.core.expression.evaluation import kind
-from qw.core.parsing import below, hint, names, refuse_unknown
+from qw.core.parsing import NOWHERE, below, hint, names, refuse_unknown
 from qw.core.task.payload import Json, JsonObject
 
 T = TypeVar("T")
@@ -93,8 +93,8 @@ def _or_null(schema: JsonObject) -> JsonObject:
 class Object(Type[dict[str, Any]]):
     """An object that may have these keys only; the result of reading has all of them. ``what``: its name in faults.
 
-    ``ref``: its name under ``$defs``. ``must``: the fault if the value is not an object. ``one_of``: keys of which
-    exactly one must be present, and the fault if none or several are.
+    ``elsewhere``: what to write instead of other keys. ``ref``: its name under ``$defs``. ``must``: the fault if the
+    value is not an object. ``one_of``: keys of which exactly one must be present, and the fault if none or several are.
     """
 
     def __init__(
@@ -105,10 +105,12 @@ class Object(Type[dict[str, Any]]):
         ref: str = "",
         must: str = "must be an object",
         one_of: tuple[tuple[str, ...], str] = ((), ""),
+        elsewhere: Mapping[str, str] = NOWHERE,
     ) -> None:
         super().__init__(self.read, {"$ref": f"#/$defs/{ref}"} if ref else {})
         self.what = what
         self.fields = fields
+        self.elsewhere = elsewhere
         self.ref = ref
         self._must = must
         self._one_of, self._not_one = one_of
@@ -127,7 +129,7 @@ class Object(Type[dict[str, Any]]):
         if not isinstance(document, dict):
             faults.append(Fault(path=path, message=f"{self._must}, not {kind(document)}"))
             return self.defaults
-        refuse_unknown(document, self.keys, path, self.what, faults)
+        refuse_unknown(document, self.keys, path, self.what, faults, self.elsewhere)
         if self._one_of and len(document.keys() & {*self._one_of}) != 1:
             faults.append(Fault(path=path, message=self._not_one))
         return {key: field.read(document, key, path, faults) for key, field in self.fields.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from qw.core.errors import Fault, Invalid, guess
 from qw.core.expression.evaluation import kind
@@ -11,6 +12,8 @@ from qw.core.task.payload import Json, JsonObject
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """The name of a workflow, schedule, command or webhook."""
+
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 _GUESSED_FAULTS = 30  # a guess takes up to 1 ms; a malicious document with 10,000 faults must not take seconds
 
@@ -20,14 +23,22 @@ def hint(word: str, known: Iterable[str], faults: list[Fault]) -> str:
     return guess(word[:60], known) if len(faults) < _GUESSED_FAULTS else ""
 
 
-def refuse_unknown(document: JsonObject, known: Iterable[str], path: str, what: str, faults: list[Fault]) -> None:
+def refuse_unknown(
+    document: JsonObject,
+    known: Iterable[str],
+    path: str,
+    what: str,
+    faults: list[Fault],
+    elsewhere: Mapping[str, str] = NOWHERE,
+) -> None:
     """Add a fault for each key of *document* that is not *known*. *what* names the object: ``a step``.
 
-    Keys that start with ``x-`` are reserved for users and ignored.
+    Keys that start with ``x-`` are reserved for users and ignored. *elsewhere*: for other keys, what to write instead.
     """
     for key in document:
         if key not in known and not key.startswith("x-"):
-            message = f"{key[:60]!r} is not a key of {what}{hint(key, known, faults)}"
+            advice = f"; {elsewhere[key]}" if key in elsewhere else hint(key, known, faults)
+            message = f"{key[:60]!r} is not a key of {what}{advice}"
             faults.append(Fault(path=below(path, key), message=message))
 
 

@@ -65,7 +65,8 @@ async def _copy(name: str, path: str, place: Path, program: Program) -> None:
 
 def _check_left(name: str, path: str, source: Path) -> None:
     if not source.exists():
-        raise ArtifactMissing(f"artifact {name}: the command left no {path!r}")
+        hint = "; it is a path, and * has no meaning in it" if "*" in path else ""
+        raise ArtifactMissing(f"artifact {name}: the command left no {path!r}{hint}")
 
 
 def _put(aside: Path, place: Path) -> None:

@@ -187,11 +187,18 @@ _OF_KIND = {
 _OF_EACH_KIND = {"id", "type", "with", "if", *_EARLY} - {"switch", *FOREACH_FIELDS}
 
 
+_IN_ORDER = "these steps run one after another, in this order, even if one of them fails"
+_OTHER_RUN = "put it into a workflow of its own, started by a step with type: workflow"
+_ELSEWHERE = dict.fromkeys(("repeat", "foreach", "matrix", "retry"), _OTHER_RUN)
+_LATE_ELSEWHERE = {"needs": _IN_ORDER, "run_if": _IN_ORDER, "foreach": _OTHER_RUN, "matrix": _OTHER_RUN}
+
+
 def _fields(of: StepKind, late: str) -> Object:
     """Return the fields of a step of this kind, in ``steps:`` or in the list *late*."""
     what = f"a step of {late}" if late else "a step" if of is StepKind.TASK else f"a step of type {of.value}"
     fields = (LATE_STEP if late else STEP).fields
-    return Object(what, {key: field for key, field in fields.items() if key in _OF_EACH_KIND or key in _OF_KIND[of]})
+    own = {key: field for key, field in fields.items() if key in _OF_EACH_KIND or key in _OF_KIND[of]}
+    return Object(what, own, elsewhere=_LATE_ELSEWHERE if late else _ELSEWHERE)
 
 
 _FIELDS = {(of, late): _fields(of, late) for of in StepKind for late in ("", "on_failure", "finally")}

@@ -71,6 +71,12 @@ WORKFLOW = Object(
             default=[],
         ),
     },
+    elsewhere={
+        "templates": "templates are given at the top of the file",
+        "schedule": "give schedules: at the top of the file",
+        "env": "give defaults: { env: … }",
+        "retry": "give defaults: { retry: … }",
+    },
 )
 
 
