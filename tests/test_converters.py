@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -74,7 +75,7 @@ async def test_a_workflow_of_github_actions_runs_as_its_original(qw: Runner) -> 
         "python 3.12 on macos-latest: hello\nno ubuntu\nmac\n",
         "python 3.12 on ubuntu-latest: hello\n",
     ]
-    for word in ("services: redis", "actions/setup-python", "fail-fast", "on: push"):
+    for word in ("services: redis", "actions/setup-python", "on: push"):
         assert f"{word}" in "\n".join(line for line in text.splitlines() if "# TODO" in line)
 
 
@@ -367,3 +368,62 @@ spec:
     (step,) = next(iter(loads(text, "made.yaml").workflows.values())).steps
     assert step.items is not None
     assert step.items.values({}) == ["3", "4"]
+
+
+def test_jobs_with_conditions_over_other_jobs_keep_their_place_and_their_words() -> None:
+    text = convert(
+        "github-actions",
+        """
+on: push
+jobs:
+  unit:
+    strategy: { fail-fast: false, matrix: { n: [1, 2] } }
+    steps: [{ run: make unit }]
+  label:
+    if: contains(github.event.pull_request.labels.*.name, 'full')
+    steps: [{ run: make full }]
+  lint:
+    if: always()
+    steps: [{ run: make lint }]
+  shards:
+    needs: unit
+    if: always()
+    strategy: { matrix: { shard: [1, 2] } }
+    steps: [{ run: make shard }]
+  publish:
+    needs: [unit, lint]
+    if: needs.unit.result == 'success' && needs.lint.result != 'failure'
+    steps: [{ run: make publish }]
+""",
+        "g.yaml",
+    )
+
+    steps = loads(text, "made.yaml").workflows["g"].by_id
+    assert steps["unit"].items is not None
+    assert not steps["unit"].items.fail_fast
+    assert steps["lint"].needs == ()
+    assert steps["shards"].run_if == "all_done"
+    assert "steps.unit.status == 'completed' && steps.lint.status != 'failed'" in text
+
+
+def test_each_document_of_a_file_of_dagu_is_a_workflow() -> None:
+    text = convert(
+        "dagu",
+        "steps: [{name: a, call: child}]\n---\nname: child\nsteps: [{name: b, command: echo}]\n",
+        "parent.yaml",
+    )
+
+    found = loads(text, "made.yaml").workflows
+    assert [*found] == ["parent", "child"]
+    assert found["parent"].by_id["a"].kind == "workflow"
+
+
+def test_long_names_that_differ_at_their_end_stay_different() -> None:
+    machine = {"StartAt": "A", "States": {"A": {"Type": "Parallel", "End": True, "Branches": []}}}
+    machine["States"]["A"]["Branches"] = [  # type: ignore[index]
+        {"StartAt": "P", "States": {"P": {"Type": "Pass", "Result": n, "End": True}}} for n in range(2)
+    ]
+
+    text = convert("step-functions", json.dumps(machine), f"{'long-' * 25}name.json")
+
+    assert len(loads(text, "made.yaml").workflows) == 4

@@ -27,7 +27,7 @@ def convert(tool: str, text: str, name: str) -> str:
     module = import_module(f"qw.definitions.imports.{tool.replace('-', '_')}")
     converter: Callable[[JsonObject, str], Draft] = module.convert
     whole = Draft()
-    for piece in _documents(text) if tool == "argo" else [text]:
+    for piece in _documents(text, _DOCUMENT[tool]) if tool in _DOCUMENT else [text]:
         source = read(piece, name)
         if not isinstance(source.value, dict):
             raise Invalid(f"{name}: not a file of {TOOLS[tool]}: it holds no object")
@@ -57,11 +57,16 @@ def recognized(document: Json) -> str | None:
     return "dagu" if isinstance(document.get("steps"), list | dict) else None
 
 
-def _documents(text: str) -> list[str]:
+# A line of each document that defines a workflow, of the tools whose files may hold several.
+_DOCUMENT = {
+    "argo": re.compile(r"^kind:\s*(Cron|Cluster)?Workflow(Template)?\s*$", re.MULTILINE),
+    "dagu": re.compile(r"^steps:", re.MULTILINE),
+}
+
+
+def _documents(text: str, line: re.Pattern[str]) -> list[str]:
     pieces = [piece for piece in re.split(r"(?m)^---\s*$", text) if piece.strip()]
-    return [
-        piece for piece in pieces if re.search(r"(?m)^kind:\s*(Cron|Cluster)?Workflow(Template)?\s*$", piece)
-    ] or pieces[:1]
+    return [piece for piece in pieces if line.search(piece)] or pieces[:1]
 
 
 def _stem(name: str) -> str:

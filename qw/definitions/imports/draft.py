@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import yaml
 
@@ -115,7 +116,9 @@ def variable(name: str) -> str:
 
 
 def workflow_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "imported"
+    """Return a valid name; two long names that differ at the end stay different."""
+    found = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "imported"
+    return found if len(found) <= 100 else f"{found[:91]}-{crc32(found.encode()):08x}"
 
 
 def member(of: str, *keys: str) -> str:

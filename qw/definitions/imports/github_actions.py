@@ -28,6 +28,8 @@ _DEFAULT_VARIABLE = re.compile(r"\$\{?GITHUB_([A-Z_]+)\}?")
 _FUNCTIONS = {"contains": "contains", "startsWith": "startswith", "endsWith": "endswith", "join": "join",
               "toJSON": "tojson", "fromJSON": "fromjson", "format": "format"}  # fmt: skip
 _STATUS = re.compile(r"\b(always|failure|success|cancelled)\(\)")
+_STATUSES = {"success": "completed", "failure": "failed"}
+_COMPARED_STATUS = re.compile(r"(\.status\s*[=!]=\s*)'(success|failure)'")
 _SHELLS: dict[str, Json] = {
     "bash": ["bash", "-eo", "pipefail"],
     "sh": ["sh", "-e"],
@@ -144,10 +146,8 @@ class _GithubFile:
             given["matrix"] = "${{ item }}"
         if "matrix" in step and strategy.get("max-parallel"):
             step["max_parallel"] = strategy["max-parallel"]
-        if strategy.get("fail-fast") is False:
-            notes.append(
-                "fail-fast: false: with continue_on_error: true every combination runs, and failures are tolerated"
-            )
+        if "matrix" in step and strategy.get("fail-fast") is False:
+            step["fail_fast"] = False
         if job.get("continue-on-error"):
             step["continue_on_error"] = True
         if condition:
@@ -167,9 +167,17 @@ class _GithubFile:
             step["with"] = {"workflow": child.name, **({"input": given} if given else {})}
             self.made.workflows.append(child)
         place = {"failure": main.on_failure, "always": main.finally_steps}.get(when, main.steps)
-        if place is not main.steps:
+        if place is not main.steps and ("matrix" in step or self._is_needed(name)):
+            notes.append(f"if: {job['if']}: the step runs after failures with continue_on_error only")
+            if needs:
+                step["run_if"] = "any_failed" if when == "failure" else "all_done"
+            place = main.steps
+        elif place is not main.steps:
             step.pop("needs", None)
         place.append(Noted(step=step, notes=notes))
+
+    def _is_needed(self, name: str) -> bool:
+        return any(name in map(str, items(job.get("needs"))) for job in self.jobs.values())
 
     def _job_context(self, notes: list[str]) -> Callable[[str], str | None]:
         def look_up(name: str) -> str | None:
@@ -202,7 +210,8 @@ class _GithubFile:
         return found or None, when
 
     def expression(self, source: str, notes: list[str], look_up: Callable[[str], str | None]) -> str:
-        return _TOKEN.sub(lambda token: self._token(token[0], notes, look_up), source.strip())
+        found = _TOKEN.sub(lambda token: self._token(token[0], notes, look_up), source.strip())
+        return _COMPARED_STATUS.sub(lambda one: f"{one[1]}'{_STATUSES[one[2]]}'", found)
 
     def _token(self, token: str, notes: list[str], look_up: Callable[[str], str | None]) -> str:
         if token[0] == "'":
@@ -219,14 +228,14 @@ class _GithubFile:
             return "str("
         name = re.sub(r"\['([^']*)'\]", r".\1", token)
         if found := look_up(name):
-            return found.replace('"success"', '"completed"')
+            return found
         first, _, rest = name.partition(".")
         if first == "github" and rest.startswith("event.inputs."):
             return member("input", rest.removeprefix("event.inputs."))
         if first == "inputs":
             return member("input", rest)
         if first == "github" and rest:
-            key = rest.replace(".", "_").replace("-", "_")
+            key = re.sub(r"\W+", "_", rest)
             self.github.setdefault(key, "")
             return f"input.github.{key}"
         if first == "runner":
@@ -445,7 +454,7 @@ class _Job:
             if not url:
                 self.into.notes.append("actions/checkout: input.github.clone_url is the URL or path of the repository")
             made: JsonObject = {"env": {"REPOSITORY": source, "REF": ref}, "run": _CHECKOUT}
-            return {**made, "cwd": self._folder(given.get("path"))} if given.get("path") else made
+            return {**made, "cwd": self._value(self._folder(given["path"]), notes)} if given.get("path") else made
         if uses.startswith("actions/upload-artifact"):
             named, path = str(given.get("name") or "artifact"), str(given.get("path") or "").strip()
             if "\n" not in path and "*" not in path and "${{" not in named + path:

@@ -305,7 +305,7 @@ class _Machine:
         names = [self._child(f"{name}-{number}", branch) for number, branch in enumerate(state["Branches"], start=1)]
         asked = state.get("Parameters", state.get("Arguments"))
         given = template(filled(asked, data, notes) if asked is not None else data)
-        runner = DraftWorkflow(name=f"{self.main.name}-{self.ids.of(name)}")
+        runner = DraftWorkflow(name=workflow_name(f"{self.main.name}-{self.ids.of(name)}"))
         runner.head = {"input": {"input": "any"}, "outputs": {}}
         for number, child in enumerate(names, start=1):
             step: JsonObject = {
