@@ -98,9 +98,12 @@ class View:
     @property
     def failed(self) -> StepState | None:
         """The step that failed first. A step whose task was cancelled counts, because it can never complete."""
-        states = (self.states.get(step.id) for step in self.workflow.steps)
-        bad = (state for state in states if state and state.status.is_bad and not self.is_tolerated(state.step_id))
-        return min(bad, key=lambda state: state.finished, default=None)
+        bad = [state for state in self.states.values() if state.status.is_bad]
+        if not bad:  # nearly always; asked several times per pass
+            return None
+        steps = {step.id for step in self.workflow.steps}
+        fatal = [state for state in bad if state.step_id in steps and not self.is_tolerated(state.step_id)]
+        return min(fatal, key=lambda state: state.finished, default=None)
 
     @property
     def error(self) -> str | None:
