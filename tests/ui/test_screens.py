@@ -147,7 +147,7 @@ def test_a_page_that_is_refreshed_all_day_does_not_grow(shop: Shop, visit: Visit
 
 
 _REFRESHES = """async () => {
-  const { beat } = await import(new URL("ui/lib/live.js", document.baseURI));
+  const { beat } = await import(new URL("lib/live.js", document.querySelector("script[src]").src));
   for (let at = 0; at < 20; at++) {
     beat.value++;
     await new Promise((after) => setTimeout(after, 20));

@@ -17,7 +17,8 @@ from starlette.routing import Mount
 from qw.client import Client
 from qw.config import Settings
 from qw.web import application
-from qw.web.pages import BASE, FOLDER, MEDIA
+from qw.web.assets import MEDIA, Assets
+from qw.web.pages import BASE, FOLDER
 from tests.web.live import Live
 
 VENDOR = FOLDER / "vendor"
@@ -61,10 +62,10 @@ def test_a_page_finds_the_root_from_wherever_it_was_asked_for(server_shared: Liv
 
 def test_a_page_has_a_base_and_names_nothing_by_an_absolute_path() -> None:
     for page in ("index.html", "docs.html"):
-        text = (FOLDER / page).read_bytes()
+        text = (FOLDER / page).read_text()
 
         assert text.count(BASE) == 1
-        assert not re.findall(rb'(?:href|src)="/', text.replace(BASE, b""))
+        assert not re.findall(r'(?:href|src)="/', text.replace(BASE, ""))
 
 
 async def test_under_a_mount_pages_and_api_answer_below_it(url: str) -> None:
@@ -141,17 +142,34 @@ def test_vendored_files_are_what_the_list_says() -> None:
         assert any("LICENSE" in file["file"] for file in package["files"])
 
 
-def test_every_module_of_the_first_page_is_asked_for_at_once() -> None:
-    page = (FOLDER / "index.html").read_text()
-    modules, queue = set[Path](), [FOLDER / "main.js"]
+@pytest.mark.parametrize(
+    ("path", "own"), [("/", "overview"), ("/ui/tasks", "tasks"), ("/ui/tasks/42", "task"), ("/ui/nothing", None)]
+)
+def test_a_page_asks_at_once_for_every_module_that_it_imports(server_shared: Live, path: str, own: str | None) -> None:
+    page = server_shared.api.get(path).text
+    modules, queue = set[Path](), [FOLDER / "main.js", *([FOLDER / f"screens/{own}.js"] if own else [])]
     while queue:
         module = queue.pop()
+        modules.add(module)
         names = re.findall(r'^(?:import|export) [^;]*?from "(.+?)";', module.read_text(), re.MULTILINE)
         found = {(module.parent / name).resolve() for name in names} - modules
-        modules |= found
         queue += [each for each in found if each.parent != VENDOR]
+        modules |= found
 
-    preloaded = {(FOLDER.parent / path).resolve() for path in re.findall(r'"modulepreload" href="(.+?)"', page)}
+    preloaded = {FOLDER / path for path in re.findall(r'"modulepreload" href="ui/@\w+/(.+?)"', page)}
 
     assert modules <= preloaded
-    assert all(path.exists() for path in preloaded)
+    assert all(each.exists() for each in preloaded)
+
+
+def test_a_browser_keeps_the_files_of_a_page_until_one_changes(server_shared: Live, tmp_path: Path) -> None:
+    page = server_shared.api.get("/ui/tasks").text
+    files = re.findall(r'(?:href|src)="(ui/[^"]+)"', page)
+
+    assert all("immutable" in server_shared.api.get(f"/{file}").headers["cache-control"] for file in files)
+    assert server_shared.api.get("/ui/@0123/app.css").headers["cache-control"] == "no-cache"
+    assert server_shared.api.get("/ui/app.css").headers["cache-control"] == "no-cache"
+    (tmp_path / "a.js").write_text("1")
+    before = Assets(tmp_path).version
+    (tmp_path / "a.js").write_text("2")
+    assert Assets(tmp_path).version != before

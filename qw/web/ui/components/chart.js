@@ -1,14 +1,7 @@
 /** Time series charts with uPlot: stacked bars or lines, with a legend that shows the values at the cursor. */
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { theme } from "../lib/preferences.js";
-
-let library = null;
-
-/** Load uPlot once. */
-function loaded() {
-  library ??= import("../vendor/uplot.js").then((module) => module.default);
-  return library;
-}
+import uPlot from "../vendor/uplot.js";
 
 /**
  * @param {{label: string, times: number[], series: {name: string, color: string, values: (number|null)[]}[],
@@ -23,21 +16,15 @@ export function Chart({ label, times, series, kind, format, height = 190, onRang
   const shape = JSON.stringify([kind, series.map(({ name }) => name), height, theme.value]);
 
   useEffect(() => {
-    let isGone = false;
-    let observer;
-    loaded().then((uPlot) => {
-      if (isGone || !host.current) return;
-      const options = optionsFor({ uPlot, series, kind, format, height, width: host.current.clientWidth, setAt, onRange });
-      plot.current = new uPlot(options, data, host.current);
-      observer = new ResizeObserver(([{ contentRect }]) => plot.current?.setSize({ width: contentRect.width, height }));
-      observer.observe(host.current);
-    });
+    const options = optionsFor({ series, kind, format, height, width: host.current.clientWidth, setAt, onRange });
+    plot.current = new uPlot(options, data, host.current);
+    const observer = new ResizeObserver(([{ contentRect }]) => plot.current?.setSize({ width: contentRect.width, height }));
+    observer.observe(host.current);
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     const redraw = () => plot.current?.redraw();
     scheme.addEventListener("change", redraw);
     return () => {
-      isGone = true;
-      observer?.disconnect();
+      observer.disconnect();
       scheme.removeEventListener("change", redraw);
       plot.current?.destroy();
       plot.current = null;
@@ -74,7 +61,7 @@ function stacked(series) {
   return series.map(({ values }) => values.map((value, at) => (sums[at] += value ?? 0)));
 }
 
-function optionsFor({ uPlot, series, kind, format, height, width, setAt, onRange }) {
+function optionsFor({ series, kind, format, height, width, setAt, onRange }) {
   const styles = getComputedStyle(document.body);
   const color = (name) => () => resolved(name);
   const bars = uPlot.paths.bars({ size: [0.82, 24], gap: 0 });

@@ -40,6 +40,9 @@ const PATHS = {
   chevron: "M6 4l4 4-4 4",
 };
 
+/** The address of the logo. */
+export const LOGO = document.querySelector("link[rel=icon]").href;
+
 export function Icon({ name, label }) {
   return html`<svg class="icon" viewBox="0 0 16 16" role=${label && "img"} aria-label=${label} aria-hidden=${label ? undefined : "true"}>
     <path d=${PATHS[name]} />

@@ -1,6 +1,7 @@
 /** The login form for an access token. */
 import { html, useState } from "../lib/html.js";
 import { login } from "../lib/session.js";
+import { LOGO } from "./icon.js";
 import { Banner } from "./states.js";
 
 export function Login() {
@@ -20,7 +21,7 @@ export function Login() {
   return html`<main class="login">
     <form class="card" onSubmit=${submit}>
       <div class="body stack">
-        <h1 class="row"><img src="ui/icon.svg" alt="" width="28" height="28" />Sign in to qw</h1>
+        <h1 class="row"><img src=${LOGO} alt="" width="28" height="28" />Sign in to qw</h1>
         <label class="field"><span class="label">Access token</span>
           <input class="input mono" type="password" name="token" required autofocus autocomplete="current-password" aria-invalid=${Boolean(error)} />
           <span class="hint">One of <code>QW_API_TOKENS</code>. Its role decides what you may do.</span></label>

@@ -11,7 +11,7 @@ import { logout, session } from "../lib/session.js";
 import { SCREENS, screenAt } from "../screens/index.js";
 import { Dialogs } from "./dialog.js";
 import { showKeys } from "./help.js";
-import { Icon } from "./icon.js";
+import { Icon, LOGO } from "./icon.js";
 import { Login } from "./login.js";
 import { Menu } from "./menu.js";
 import { Empty, Failure, Skeleton } from "./states.js";
@@ -71,7 +71,7 @@ function NotFound() {
 function Sidebar({ onGo }) {
   const current = place.value.parts[0] ?? "";
   return html`<div class="sidebar">
-    <a class="brand" href=${href()} onClick=${onGo}><img src="ui/icon.svg" alt="" />qw</a>
+    <a class="brand" href=${href()} onClick=${onGo}><img src=${LOGO} alt="" />qw</a>
     <nav class="nav" aria-label="Screens">
       ${SCREENS.map(
         ({ name, title, icon, isApart }) => html`${isApart && html`<hr />`}
