@@ -30,6 +30,11 @@ class Overview:
     late: list[tuple[str, timedelta]]  # overdue schedules, longest overdue first
     relaying: Relaying
 
+    @property
+    def more_failed(self) -> bool:
+        """Whether more tasks failed within the last day than are counted in ``failures``."""
+        return sum(failure.failed for failure in self.failures) == tasks.MOST_FAILURES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
@@ -95,6 +100,7 @@ def _facts(seen: Overview, transaction_seconds: float) -> HealthFacts:
         oldest={q.stats.queue: q.oldest.total_seconds() for q in seen.queues if q.oldest is not None},
         paused=[queue.stats.queue for queue in seen.queues if queue.pause],
         failures=[(failures.type, failures.failed) for failures in seen.failures],
+        more_failed=seen.more_failed,
         late=[(name, late.total_seconds()) for name, late in seen.late],
         broker=next((relay.broker for relay in relaying.relays if relay.state == "down"), None),
         unpublished=relaying.unpublished,

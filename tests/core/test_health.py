@@ -52,3 +52,18 @@ def test_errors_stand_before_warnings() -> None:
     severities = [each.severity for each in found]
     assert severities == sorted(severities)
     assert severities[0] == "error"
+
+
+def test_of_many_problems_of_one_kind_the_worst_is_named_and_the_others_are_counted() -> None:
+    late = {f"tenant-{number}": 300.0 + number for number in range(200)}
+
+    (found,) = problems(replace(WELL, oldest=late))
+
+    assert found.text == "The oldest task of queue tenant-199 has waited for 8m19s; 199 more queues are late"
+    assert found.subject == "tenant-199"
+
+
+def test_failures_that_are_not_all_counted_are_at_least_as_many() -> None:
+    (found,) = problems(replace(WELL, failures=[("pdf", 1000)], more_failed=True))
+
+    assert found.text == "At least 1,000 tasks of type pdf failed within a day"

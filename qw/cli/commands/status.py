@@ -133,7 +133,7 @@ def _print(overview: Overview) -> None:
     if overview.failures:
         print()
         print_table(_FAILURE_COLUMNS, overview.failures)
-        if sum(failure.failed for failure in overview.failures) == MOST_FAILURES:
+        if overview.more_failed:
             print(f"only the last {MOST_FAILURES:,} failed tasks are counted here")
     if overview.late:
         print()

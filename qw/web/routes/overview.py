@@ -99,6 +99,7 @@ class OverviewEntity(TypedDict):
     wait: Quantiles
     queues: list[BusyQueueEntity]
     failures: list[FailuresEntity]
+    moreFailed: bool
     workers: list[WorkerEntity]
     lateSchedules: list[LateSchedule]
     broker: BrokerEntity
@@ -144,7 +145,8 @@ async def overview(call: Request[None, None]) -> OverviewEntity:
     """Get the whole state: problems, queues, rates, waits, failures, workers, schedules, the broker.
 
     Rates are per minute, of the last five; ``sparkline`` is how many attempts ended in each of the last 60 minutes, the
-    current one last; waits are of the last hour, in seconds; failures of the last day. At most a second old.
+    current one last; waits are of the last hour, in seconds; failures of the last day, the newest 1,000 if
+    ``moreFailed``. At most a second old.
     """
     return _overview(await call.site.glance.get())
 
@@ -195,6 +197,7 @@ def _overview(glance: Glance) -> OverviewEntity:
             for rates in (glance.rates.get(queue.stats.queue, none),)
         ],
         "failures": [_failures(failure) for failure in seen.failures],
+        "moreFailed": seen.more_failed,
         "workers": [worker_entity(worker) for worker in seen.workers],
         "lateSchedules": [{"name": name, "lateSeconds": late.total_seconds()} for name, late in seen.late],
         "broker": _broker(seen.relaying),

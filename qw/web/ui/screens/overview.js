@@ -17,7 +17,6 @@ const RANGES = [
   ["7d", "7 d"],
 ];
 const MOST_QUEUES = 12;
-const MOST_FAILURES = 1000; // maximum number of failures that the server examines
 
 export default function Overview({ query }) {
   const range = query.get("range") ?? "1h";
@@ -37,7 +36,7 @@ export default function Overview({ query }) {
         <${Charts} history=${history} />
         <${Queues} queues=${data.queues} />
         <div class="columns uneven">
-          <${Failures} failures=${data.failures} />
+          <${Failures} failures=${data.failures} isCut=${data.moreFailed} />
           <div class="stack">
             <${Workers} workers=${data.workers} />
             <${Background} late=${data.lateSchedules} broker=${data.broker} />
@@ -88,7 +87,7 @@ function Totals({ data }) {
     <${Tile} label="Waiting" value=${short(totals.pending)} note=${oldest ? `oldest ${duration(oldest)}` : "none is late"} link=${tasks("pending")} />
     <${Tile} label="Running" value=${short(totals.processing)} note="right now" link=${tasks("processing")} />
     <${Tile} label="Retrying" value=${short(totals.retrying)} note="will be tried again" link=${tasks("retrying")} />
-    <${Tile} label="Failed in 24 h" value=${failed >= MOST_FAILURES ? `${short(MOST_FAILURES)}+` : short(failed)} isBad=${failed > 0} note=${`${short(totals.failed)} kept in all`} link=${href("tasks", { q: "status:failed since:24h" })} />
+    <${Tile} label="Failed in 24 h" value=${short(failed) + (data.moreFailed ? "+" : "")} isBad=${failed > 0} note=${`${short(totals.failed)} kept in all`} link=${href("tasks", { q: "status:failed since:24h" })} />
     <${Tile} label="Per minute" value=${rate(rates.outPerMinute)} note=${`${rate(rates.inPerMinute)} in · ${rate(rates.failedPerMinute)} failed`} />
     <${Tile} label="Wait, median" value=${duration(wait.p50)} note=${`p95 ${duration(wait.p95)}`} />
   </div>`;
@@ -161,8 +160,8 @@ function QueueRow({ queue }) {
   </tr>`;
 }
 
-function Failures({ failures }) {
-  return html`<${Card} title="Failures by type" aside=${html`<span class="small muted">24 hours</span>`}>
+function Failures({ failures, isCut }) {
+  return html`<${Card} title="Failures by type" aside=${html`<span class="small muted">${isCut ? "the newest 1,000 of 24 hours" : "24 hours"}</span>`}>
     ${failures.length === 0
       ? html`<${Empty} compact title="Nothing failed">In the last 24 hours every task that ended was completed or cancelled.</${Empty}>`
       : html`<div class="scroll"><table class="fixed">
