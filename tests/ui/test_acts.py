@@ -85,7 +85,7 @@ def test_a_wrong_token_is_told_and_a_right_one_lets_in(guarded: Live, visit: Vis
     opened = visit(guarded, "ui/queues", allow=(401,))
     opened.page.get_by_label("Access token").fill("wrong")
     opened.press("Sign in")
-    opened.page.locator("[role=alert]").wait_for()
+    opened.see("The server does not know this token")
     assert opened.axe() == []
 
     opened.page.get_by_label("Access token").fill("operator-secret-16")
@@ -96,6 +96,24 @@ def test_a_wrong_token_is_told_and_a_right_one_lets_in(guarded: Live, visit: Vis
     opened.press("Sign out")
 
     opened.page.get_by_label("Access token").wait_for()
+
+
+def test_until_somebody_signs_in_only_the_session_is_asked_for(guarded: Live, visit: Visit) -> None:
+    opened = visit(guarded, "ui/queues")  # a 401 would be a fault
+    opened.page.get_by_label("Access token").wait_for()
+    opened.page.wait_for_timeout(300)
+
+
+def test_a_session_that_ended_is_told_and_goes_on_where_it_was(guarded: Live, visit: Visit) -> None:
+    opened = signed_in(visit, guarded, "viewer-secret-16", "ui/queues")
+    opened.allow = (401,)
+    opened.context.clear_cookies()
+    opened.page.get_by_role("link", name="Audit").click()
+    opened.see("Your session has ended")
+    opened.page.get_by_label("Access token").fill("viewer-secret-16")
+    opened.press("Sign in")
+
+    opened.page.wait_for_selector("h1:has-text('Audit')")
 
 
 @pytest.mark.parametrize(

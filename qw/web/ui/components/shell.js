@@ -117,7 +117,7 @@ const LIVE = {
 
 /** The connection state, and a button that pauses live updates. */
 function LiveState() {
-  const [tone, text] = LIVE[state.value] ?? ["red", `Reconnecting, lost ${duration((now.value - lostAt.value) / 1000)} ago`];
+  const [tone, text] = LIVE[state.value] ?? ["red", `Reconnecting, lost ${duration(Math.round((now.value - lostAt.value) / 1000))} ago`];
   const action = paused.value ? "Resume live updates" : "Pause live updates";
   return html`<div class="row">
     <span class="dot tone-${tone}"></span><span class="small muted" role="status">${text}</span>

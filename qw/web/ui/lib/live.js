@@ -3,8 +3,9 @@
  * Does nothing while the tab is hidden or the user has paused: no refresh on focus, none on reconnect.
  */
 import { effect, signal, untracked } from "./html.js";
-import { address } from "./api.js";
+import { address, needsLogin } from "./api.js";
 import { EVENT_TYPES } from "./event-types.js";
+import { session } from "./session.js";
 
 const PAUSED = "qw.paused";
 const AT_MOST_EVERY = 1000; // minimum milliseconds between two refreshes
@@ -38,12 +39,12 @@ export function onEvent(listener) {
   return () => listeners.delete(listener);
 }
 
-/** Connect whenever the tab is visible and the user has not paused. */
+/** Connect whenever the user is known, the tab is visible and the user has not paused. */
 export function start() {
   const visible = signal(!document.hidden);
   document.addEventListener("visibilitychange", () => (visible.value = !document.hidden));
   effect(() => {
-    const wanted = visible.value && !paused.value;
+    const wanted = session.value && !needsLogin.value && visible.value && !paused.value;
     untracked(() => (wanted ? connect() : disconnect()));
   });
 }
