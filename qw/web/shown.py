@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from enum import Enum
+from itertools import islice
 
 from qw.core.task.masking import masked, masked_object
 from qw.core.task.payload import Json, JsonObject
 
 _CONTENT = ("payload", "result", "input", "output")  # members of an event's data that are hidden
+_LONGEST = 160  # characters of a value, and the most members
+
+
+def brief(value: JsonObject) -> JsonObject:
+    """Return *value* with the first characters of long texts, and only ``[3]`` for a list and ``{…}`` for an object."""
+    return {name[:_LONGEST]: _brief(member) for name, member in islice(value.items(), _LONGEST)}
+
+
+def _brief(value: Json) -> Json:
+    match value:
+        case str():
+            return value[:_LONGEST]
+        case list():
+            return f"[{len(value)}]"
+        case dict():
+            return "{…}" if value else "{}"
+        case _:
+            return value
 
 
 class Shown(Enum):

@@ -204,3 +204,18 @@ def test_a_bulk_act_that_cannot_be_meant_is_refused(server_shared: Live, body: o
 @pytest.mark.parametrize(("number", "status"), [("999999", 404), ("x", 400), ("9" * 30, 400)])
 def test_an_unknown_bulk_act_is_not_found(server_shared: Live, number: str, status: int) -> None:
     assert server_shared.api.get(f"/api/bulk/{number}").status_code == status
+
+
+def test_a_brief_page_of_large_payloads_is_small(server_shared: Live) -> None:
+    payload = {"text": "x" * 500_000, "rows": [1, 2, 3], "nested": {"a": 1}, "empty": {}, "number": 9007199254740993}
+    server_shared.task(payload=payload, queue="large")
+
+    answer = server_shared.api.get("/api/search/tasks", params={"q": "queue:large", "brief": True})
+    (whole,) = found(server_shared, "queue:large")["tasks"]
+
+    (task,) = answer.json()["tasks"]
+    assert len(answer.text) < 2000
+    assert task["payload"] == {
+        "text": "x" * 160, "rows": "[3]", "nested": "{…}", "empty": "{}", "number": 9007199254740993,
+    }  # fmt: skip
+    assert whole["payload"] == payload

@@ -20,6 +20,7 @@ from qw.web.json import JsonResponse
 from qw.web.route import Request, get, post
 from qw.web.routes.tasks import MessageAnswer
 from qw.web.serializers import TaskEntity, entities, stamp, stamp_or_none
+from qw.web.shown import brief
 
 Action = Literal["retry", "cancel", "requeue", "compensate"]
 MOST_IDS = 10_000
@@ -27,13 +28,16 @@ MOST_IDS = 10_000
 
 class SearchQuery(Form):
     """``q``: terms that must all match, as ``status:failed type:send_email queue:mail since:2h run:ID id:0192
-    payload.customerId:zoe "text in error"``. ``count``: whether to count. ``after``: also say how many are newer."""
+    payload.customerId:zoe "text in error"``. ``count``: whether to count. ``after``: also say how many are newer.
+    ``brief``: shorten payloads and leave out results.
+    """
 
     q: str = ""
     limit: Limit = 100
     cursor: UUID = LAST_ID
     count: bool = True
     after: UUID | None = None
+    brief: bool = False
 
 
 class BulkActForm(Form):
@@ -114,8 +118,12 @@ async def find(call: Request[None, SearchQuery]) -> SearchPage:
     query, search = call.query, call.client.search
     try:
         wanted, tasks = await search.find(query.q, limit=query.limit, before=query.cursor)
+        found = await entities(call.client, tasks, shown=call.shown)
+        if query.brief:
+            for task in found:
+                task["payload"], task["result"] = brief(task["payload"]), None
         page: SearchPage = {
-            "tasks": await entities(call.client, tasks, shown=call.shown),
+            "tasks": found,
             "nextCursor": str(tasks[-1].id) if len(tasks) == query.limit else None,
             "terms": [{"field": term.field, "value": term.value, "text": term.text} for term in wanted.terms],
         }

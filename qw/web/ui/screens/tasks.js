@@ -46,7 +46,7 @@ const shownColumns = kept("qw.tasks.columns", ["type", "id", "queue", "detail", 
 export default function Tasks({ query }) {
   const q = query.get("q") ?? "";
   const cursor = query.get("before");
-  const page = usePage("api/search/tasks", "tasks", { q }, cursor);
+  const page = usePage("api/search/tasks", "tasks", { q, brief: true }, cursor);
   const search = (text) => setQuery({ q: text, before: null }, { replace: false });
   const act = (action) => (ids) => askForBulk({ action, ids, onDone: () => rows.clear() });
   const rows = useRows(page.rows ?? [], {
@@ -155,7 +155,7 @@ function Detail({ task }) {
 
 /** Return the payload in one line, strings without quotation marks. */
 function summary(payload) {
-  const parts = Object.entries(payload).map(([key, value]) => `${key}: ${value !== null && typeof value === "object" && !("text" in value) ? (Array.isArray(value) ? `[${value.length}]` : "{…}") : value}`);
+  const parts = Object.entries(payload).map(([key, value]) => `${key}: ${value}`);
   return plain(parts.join(", ").slice(0, 160)) || "–";
 }
 
