@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, SchemaValidator
 
 from qw.core.errors import Fault, Invalid
 from qw.core.task.handler_api import Misfit, Reject
@@ -144,14 +144,16 @@ def _payload_binding(
             return lambda payload: {"payload": payload}, lambda given: given.get(name, {}), None
     keywords, names = _keyword_model(type, parameters, hints)
     dump = _keyword_dump(type, keywords, names)
-    # Call the validator directly: `model_validate` takes twice the time, and this model cannot override it.
-    validate = keywords.__pydantic_validator__.validate_python
+    validate = _fields_validator(keywords)
 
     def bind(payload: JsonObject) -> dict[str, Any]:
         try:
-            return _fields(validate(payload), names)
+            values, extra, _ = validate(payload)
         except ValidationError as error:
             raise _misfit(keywords, error) from None
+        if names:
+            values = {names.get(field, field): value for field, value in values.items()}
+        return {**values, **extra} if extra else values
 
     return bind, dump, _schema(type, function, keywords)
 
@@ -197,13 +199,17 @@ def _keyword_model(
     return create_model(title, __config__=config, **fields), names
 
 
-def _fields(model: BaseModel, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values by parameter name, as ``dict()`` does but in a fifth of the time."""
-    fields = model.__dict__
-    if names:
-        fields = {names.get(field, field): value for field, value in fields.items()}
-    extra = model.__pydantic_extra__
-    return {**fields, **extra} if extra else fields
+def _fields_validator(model: type[BaseModel]) -> Callable[[object], tuple[dict[str, Any], dict[str, Any] | None, Any]]:
+    """Return a function that validates the fields of *model* and returns the declared and the extra ones.
+
+    It creates no instance of the model, which takes four fifths of the time of a validation.
+    """
+    schema: Any = model.__pydantic_core_schema__
+    outer = schema["schema"] if schema["type"] == "definitions" else schema
+    fields, config = outer["schema"], outer["config"]
+    if schema["type"] == "definitions":
+        fields = {**schema, "schema": fields}
+    return SchemaValidator(fields, config).validate_python
 
 
 def _validate(model: Any, payload: JsonObject) -> Any:
