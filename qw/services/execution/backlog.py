@@ -32,18 +32,22 @@ class Backlog:
         else:
             self._waiting[holding.kind].append(holding)
 
-    def startable(self, kind: HandlerKind, *, suspects: bool) -> Iterator[ClaimInFlight]:
-        """Remove and yield what may start in the free slots of *kind*. Take the slot before asking for the next."""
-        while suspects and self._slots.free(kind) > 0 and (suspect := self._next_suspect(kind)):
+    def startable(self, kind: HandlerKind, *, suspects: bool) -> list[ClaimInFlight]:
+        """Remove and return what may start in the free slots of *kind*."""
+        free = self._slots.free(kind)
+        start: list[ClaimInFlight] = []
+        while suspects and len(start) < free and (suspect := self._next_suspect(kind)):
             self._suspects.remove(suspect)
             self._running_suspects.append(suspect)
-            yield suspect
+            start.append(suspect)
         waiting = self._waiting[kind]
-        while waiting and self._slots.free(kind) > 0:
-            yield waiting.popleft()
+        start += [waiting.popleft() for _ in range(min(len(waiting), free - len(start)))]
+        return start
 
     def batches(self, kind: HandlerKind, now: float) -> Iterator[list[ClaimInFlight]]:
-        """Remove and yield the batches that may start in the free slots of *kind*, as `startable` does."""
+        """Remove and yield the batches that may start in the free slots of *kind*. Take the slot before asking for the
+        next.
+        """
         for type, gathered in list(self._gathered.items()):
             while gathered and gathered[0].kind is kind and self._slots.free(kind) > 0:
                 if len(gathered) < _size(gathered) and gathered[0].since + _wait(gathered[0]) > now:

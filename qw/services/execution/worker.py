@@ -42,7 +42,6 @@ from qw.services.execution.context import AttemptContext, ConnectionSource, Item
 from qw.services.execution.deadlines import Deadlines
 from qw.services.execution.in_flight import (
     DEFAULT_POLICY,
-    NO_CRASHES,
     BatchInFlight,
     ClaimInFlight,
     ClaimState,
@@ -260,7 +259,11 @@ class Worker:
         if taken:
             self._lease.confirm(sent_at)  # a worker declared dead cannot claim
         now = time.monotonic()
-        unserved = [holding for claim in taken if (holding := self._accept(claim, records.get(claim.id), now))]
+        unserved = [
+            holding
+            for claim in taken
+            if (holding := self._accept(claim, records.get(claim.id) if records else None, now)) is not None
+        ]
         if unserved:
             await self._unserved.part_with(unserved)
         self._return(self._backlog.spare_suspects())
@@ -280,8 +283,9 @@ class Worker:
         if record is not None:
             claim = claim._replace(crashes=record.crashes)
         handler = self._handlers.get(claim.type)
-        holding = ClaimInFlight(claim=claim, handler=handler, since=now)
-        holding.record = record or NO_CRASHES
+        holding = ClaimInFlight(claim, handler, now)
+        if record is not None:
+            holding.record = record
         if not self._in_flight.add(holding):
             return None
         try:
@@ -320,8 +324,8 @@ class Worker:
             self.return_unstarted()
             return
         suspects = self._backlog.has_suspects and not self._has_ending_suspects()
-        for holding in self._backlog.startable(kind, suspects=suspects):
-            self._start(holding)
+        if starting := self._backlog.startable(kind, suspects=suspects):
+            self._start(kind, starting)
         for holdings in self._backlog.batches(kind, time.monotonic()):
             self._start_batch(holdings)
         if self._backlog.has_suspects:
@@ -331,21 +335,22 @@ class Worker:
         """Whether the outcome of a suspect is unwritten: if the next one crashed the process, both would be blamed."""
         return any(holding.is_suspect and holding.state is ClaimState.ENDING for holding in self._in_flight)
 
-    def _start(self, holding: ClaimInFlight) -> None:
-        if holding.batch_options is not None:
-            self._start_batch([holding])
-            return
-        self._slots.take(holding.kind)
-        holding.state = ClaimState.RUNNING
-        holding.started = time.monotonic()
-        holding.task = self._loop.create_task(self._run(holding))
+    def _start(self, kind: HandlerKind, starting: Iterable[ClaimInFlight]) -> None:
+        now, create_task, taken = time.monotonic(), self._loop.create_task, 0
+        for holding in starting:
+            if holding.is_suspect and holding.batch_options is not None:
+                self._start_batch([holding])
+                continue
+            taken += 1
+            holding.state, holding.started = ClaimState.RUNNING, now
+            holding.task = create_task(self._run(holding))
+        self._slots.take(kind, taken)
 
     async def _run(self, holding: ClaimInFlight) -> None:
-        context = AttemptContext(
-            holding.claim, self._pool, self._transactions, self._log.add, holding.policy.timeout, holding.handler
-        )
-        if holding.policy.timeout is not None:
-            self._deadlines.watch(holding, holding.policy.timeout)
+        limit = holding.policy.timeout
+        context = AttemptContext(holding.claim, self._pool, self._transactions, self._log.add, limit, holding.handler)
+        if limit is not None:
+            self._deadlines.watch(holding, limit)
         try:
             # checked again here: the handler may start long after the dispatch, if others blocked the loop
             outcome = await attempt(holding, context) if self._lease.may_start else HandedBack()
