@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from qw.core.suspects import CrashRecord, may_run_beside
 from qw.handlers import HandlerKind
@@ -67,8 +68,16 @@ class Backlog:
         return sum(max(0, _size(gathered) - len(gathered)) for gathered in ofs)
 
     def stale(self, now: float, seconds: float) -> list[ClaimInFlight]:
-        """Return the claims without a slot for *seconds*, not counting the time that they wait for their batch."""
-        return [holding for holding in self if now - holding.since > seconds + _wait(holding)]
+        """Return the claims without a slot for *seconds*, not counting the time that they wait for their batch.
+
+        The oldest are first in each queue, so that a call reads one claim per queue, not thousands.
+        """
+        queues = (*self._waiting.values(), *self._gathered.values(), self._suspects)
+        return [
+            holding
+            for queue in queues
+            for holding in takewhile(lambda waiting: now - waiting.since > seconds + _wait(waiting), queue)
+        ]
 
     def _next_suspect(self, kind: HandlerKind) -> ClaimInFlight | None:
         running = [suspect.record for suspect in self._running_suspects]

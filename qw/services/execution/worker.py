@@ -158,8 +158,8 @@ class Worker:
         if self.draining or not self._lease.holds or len(self._outcomes) > UNWRITTEN:
             return False
         ahead = self._pace.ahead(time.monotonic())
-        if 0 < ahead < 2 * self._backlog.count(HandlerKind.ASYNC):
-            return False  # few large claims cost less than many small ones: wait until half of the backlog has started
+        if self._has_enough(ahead):
+            return False
         room = self._room(ahead)
         if not any(room.values()):
             return False
@@ -171,6 +171,10 @@ class Worker:
         if self._waits and now - self._busy_since > BUSY_SECONDS:
             await self._stop_waiting()
         return True
+
+    def _has_enough(self, ahead: int) -> bool:
+        """Whether to claim later, when half of the backlog has started: few large claims cost less than many small."""
+        return 0 < ahead < 2 * self._backlog.count(HandlerKind.ASYNC)
 
     def _room(self, ahead: int) -> dict[HandlerKind, int]:
         """Return how many tasks of each kind to claim; only async handlers are claimed *ahead* of free slots."""
@@ -436,7 +440,8 @@ class Worker:
         self._pace.completed(self._ended_since)
         self._ended_since = 0
         self._dispatch_all()
-        self.bell.set()
+        if not self._has_enough(self._pace.ahead(time.monotonic())):
+            self.bell.set()
 
     def _end(self, holding: ClaimInFlight, outcome: Outcome) -> None:
         holding.state = ClaimState.ENDING
