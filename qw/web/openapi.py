@@ -13,6 +13,7 @@ from qw import __version__
 from qw.core.task.payload import JsonObject
 from qw.web.errors import ErrorBody, phrase
 from qw.web.examples import BODIES, EXAMPLES, FIELDS, FOREIGN, PATH, QUERY
+from qw.web.response_examples import example_of
 from qw.web.route import Nothing, Route
 
 _ABOUT = """A durable task queue in PostgreSQL.
@@ -89,10 +90,10 @@ def _tag(route: Route) -> str:
 
 
 def _responses(route: Route, schemas: JsonObject) -> JsonObject:
-    content: dict[str, Any] = {media: {"schema": _schema(out, schemas)} for media, out in _media(route)}
+    content: dict[str, Any] = {media: _content(media, out, schemas) for media, out in _media(route)}
     responses: dict[str, Any] = {str(route.status): {"description": "Done", "content": content}}
     for also, out in route.also.items():
-        shape = {"application/json": {"schema": _schema(out, schemas)}}
+        shape = {"application/json": _content("application/json", out, schemas)}
         responses[str(also)] = {"description": "Done", "content": shape}
     for status in sorted({*_EVERYWHERE, *route.errors, *(_WITH_BODY if route.takes_body else ())}):
         error: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
@@ -100,6 +101,15 @@ def _responses(route: Route, schemas: JsonObject) -> JsonObject:
             error |= content
         responses[str(status)] = {"description": phrase(status), "content": error}
     return responses
+
+
+def _content(media: str, out: Any, schemas: JsonObject) -> JsonObject:
+    schema = _schema(out, schemas)
+    return (
+        {"schema": schema, "example": example_of(schema, schemas)}
+        if media == "application/json"
+        else {"schema": schema}
+    )
 
 
 def _media(route: Route) -> list[tuple[str, Any]]:
@@ -154,10 +164,10 @@ def _header_parameters(route: Route) -> list[JsonObject]:
     key: JsonObject = {"type": "string", "minLength": 1, "maxLength": 512}
     headers: list[JsonObject] = []
     if route.keyed:
-        about = "The same key makes one thing only, however often the request is sent."
+        about = "Repeating a request with the same key creates nothing and returns the first result."
         headers.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": key})
     if route.waits:
-        about = "wait=N: answer with the outcome, if it ends within N seconds."
+        about = "wait=N: wait up to N seconds for the outcome and return it."
         wait: JsonObject = {"type": "string", "examples": ["wait=10"]}
         headers.append({"name": "Prefer", "in": "header", "description": about, "schema": wait})
     return headers
