@@ -232,7 +232,7 @@ _PREFIX = "did you mean: "
 
 
 def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], known: Collection[str]) -> str | None:
-    """Return a suggestion for ``qw WORDS``, whose first word is no command; None without a good match.
+    """Return a suggestion for ``qw WORDS``, the first of which may be misspelled; None without a good match.
 
     *nouns* maps each group to its commands. *known* has all command names.
     """
@@ -250,7 +250,8 @@ def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], kn
     if word == "add":
         return "did you mean: qw run -- COMMAND, or qw enqueue TYPE"
     if word == "parallel" and (group := _group(rest)):
-        return f"did you mean: qw queue limit {group} --concurrency {rest[0]} --create"
+        number = next((word for word in rest if word.isdigit()), "N")
+        return _did_you_mean("queue limit", [group, "--concurrency", number, "--create"])
     if word == "start" and rest and not rest[0][:1].isdigit():
         return _did_you_mean("workflow start", rest)
     if word in ADVICE:
@@ -261,8 +262,10 @@ def command_meant(words: Sequence[str], nouns: Mapping[str, Collection[str]], kn
         return _of_noun(noun, rest[0] if rest else "list", rest[1:], nouns[noun])
     if word in COMMANDS:
         return _did_you_mean(_command(word), rest)
+    if word in known:
+        return _did_you_mean(word, rest)
     if close := get_close_matches(word.lower(), [*known, *COMMANDS, *_NOUNS], n=1, cutoff=0.7):
-        return command_meant([close[0], *rest], nouns, known) or _did_you_mean(close[0], rest)
+        return command_meant([close[0], *rest], nouns, known)
     return None
 
 
@@ -284,7 +287,8 @@ def repaired(hint: str, options_of: Callable[[Sequence[str]], Collection[str]]) 
         if not word.startswith("-") or word == "-" or name in options or word[1:2].isdigit():
             kept.append(word)
         elif right := next((right for right in _OPTIONS.get(name, ()) if right.split()[0] in options), None):
-            kept += f"{right}{has_value}{value}".split()
+            first, *more = right.split()
+            kept += [f"{first}{has_value}{value}", *more]
     return f"{_PREFIX}{shlex.join(kept)}"
 
 

@@ -214,6 +214,10 @@ def test_a_word_that_is_not_known_is_exit_2_with_the_next_step(qw: Qw, words: li
         (["inspect", "active"], "qw task list --status processing"),
         (["control", "revoke", "0189"], "qw task cancel 0189"),
         (["enable", "nightly"], "qw schedule resume nightly"),
+        (["lgos", "0189"], "qw logs 0189"),
+        (["Run", "--", "ls"], "qw run -- ls"),
+        (["enqeue", "greet", "--data={} "], "qw enqueue greet '--payload={} '"),
+        (["parallel", "-g", "it's", "4"], "qw queue limit 'it'\"'\"'s' --concurrency 4 --create"),
     ],
 )
 def test_a_word_of_other_programs_leads_to_the_right_command(qw: Qw, words: list[str], right: str) -> None:
