@@ -22,7 +22,7 @@ class Fresh(Generic[T]):
     async def get(self) -> T:
         if self._making is None or (self._making.done() and time.monotonic() - self._made_at > self._seconds):
             self._making = asyncio.create_task(self._run())
-            self._making.add_done_callback(_checked_at)
+            self._making.add_done_callback(_retrieve_error)
         return await asyncio.shield(self._making)  # other callers may wait for the same task
 
     async def _run(self) -> T:
@@ -32,7 +32,7 @@ class Fresh(Generic[T]):
             self._made_at = time.monotonic()
 
 
-def _checked_at(task: asyncio.Task[T]) -> None:
+def _retrieve_error(task: asyncio.Task[T]) -> None:
     """Retrieve the exception, so that asyncio does not log it if no caller is waiting any more."""
     if not task.cancelled():
         task.exception()

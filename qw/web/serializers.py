@@ -235,6 +235,16 @@ def workflow_entity(workflow: FiledWorkflow) -> WorkflowEntity:
     }
 
 
+def step_attempt(attempt: Attempt) -> StepAttempt:
+    return {
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "startedAt": stamp_or_none(attempt.started_at),
+        "endedAt": stamp_or_none(attempt.ended_at),
+        "error": masked_error(attempt.error),
+    }
+
+
 __all__ = [
     "FILED_UNDER",
     "SCHEDULED_AT",
@@ -248,15 +258,6 @@ __all__ = [
     "stamp",
     "stamp_of_seconds",
     "stamp_or_none",
+    "step_attempt",
     "workflow_entity",
 ]
-
-
-def step_attempt(attempt: Attempt) -> StepAttempt:
-    return {
-        "attempt": attempt.attempt,
-        "outcome": attempt.outcome,
-        "startedAt": stamp_or_none(attempt.started_at),
-        "endedAt": stamp_or_none(attempt.ended_at),
-        "error": masked_error(attempt.error),
-    }

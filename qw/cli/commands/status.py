@@ -80,7 +80,7 @@ async def _overview(client: Client) -> Overview:
 
 
 def as_record(overview: Overview) -> dict[str, Any]:
-    """Return *found* as JSON for programs, with stable names."""
+    """Return *overview* as JSON for programs, with stable names."""
     return {
         "queues": [queue_record(queue) for queue in overview.queues],
         "workers": record(overview.workers),

@@ -53,7 +53,7 @@ PARAMETERS = {of: Object(f"with: of type {of.value}", fields) for of, fields in 
 
 
 def check_parameters(of: StepKind, payload: JsonObject, path: str, faults: list[Fault]) -> None:
-    """Add the faults of *given* that can be found before its expressions are evaluated."""
+    """Add the faults of *payload* that can be found before its expressions are evaluated."""
     if of is StepKind.TASK:
         return
     PARAMETERS[of].read(payload, path, faults)
