@@ -160,9 +160,10 @@ def _cut(word: str, width: float, size: float, bold: bool) -> list[str]:
     pieces, piece = [], ""
     for char in word:
         if piece and text_width(piece + char, size, bold=bold) > width:
-            kept = piece[:-1] if char in _NEVER_FIRST and len(piece) > 1 else piece
-            pieces.append(kept)
-            piece = piece[len(kept) :]
+            text = piece + char
+            end = next((end for end in range(len(piece), 0, -1) if text[end] not in _NEVER_FIRST), len(piece))
+            pieces.append(piece[:end])
+            piece = piece[end:]
         piece += char
     return [*pieces, piece]
 
