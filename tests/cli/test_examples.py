@@ -108,11 +108,12 @@ def test_the_workflow_of_the_tour_runs_to_its_end(shell: Qw) -> None:
     (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", (CHECKOUT / "docs" / "tour.md").read_text())
     (shell.folder / "tour.yaml").write_text(block)
     applied = shell("apply", "-f", "tour.yaml")
-    run = shell("workflow", "start", "release").out.strip()
-    wait_until(lambda: '"approval"' in shell("workflow", "show", run, "-o", "json").out)
-    wait_until(lambda: shell("workflow", "approve", run, "--by", "zoe").code == 0)
+    shell("queue", "resume", "--all")  # the examples above paused queues and drained the daemon
+    with shell.daemon():
+        run = shell("workflow", "start", "release").out.strip()
+        wait_until(lambda: shell("workflow", "approve", run, "--by", "zoe").code == 0)
 
-    ended = shell("wait", run)
+        ended = shell("wait", run)
 
     assert (applied.code, ended.code) == (0, 0), ended.err
 

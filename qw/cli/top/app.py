@@ -114,14 +114,19 @@ class TopApp(App[None]):
             rows = await tab.rows(self._client, self._search)
         except QwError as error:
             self._error = str(error)
-            self._show_state()
+            if self._is_shown:
+                self._show_state()
             return
-        if tab is not self.tab:
-            return  # the tab changed during the query
+        if tab is not self.tab or not self._is_shown:
+            return  # the tab changed during the query, or the app closes
         self._error, self._seen_at = "", time.monotonic()
         self._rows = rows
         self._show_state(summary)
         self._show_rows()
+
+    @property
+    def _is_shown(self) -> bool:
+        return bool(self.query("#summary"))
 
     async def _summary(self) -> list[Text]:
         if self._place == 0:

@@ -54,11 +54,12 @@ def chain(task: Json, transitions: Mapping[str, Json], faults: list[Fault]) -> l
 
 
 def _type(task: Json, path: str, faults: list[Fault]) -> str | None:
-    if not isinstance(task, dict) or not isinstance(type_ := task.get("type"), str):
-        faults.append(Fault(path=path, message="must be an object with a type and a payload"))
-        return None
-    refuse_unknown(task, TASK.keys, path, "a task", faults)
-    return type_
+    if isinstance(task, dict):
+        refuse_unknown(task, TASK.keys, path, "a task", faults)
+        if isinstance(type_ := task.get("type"), str):
+            return type_
+    faults.append(Fault(path=path, message="must be an object with a type and a payload"))
+    return None
 
 
 def _step(type_: str, task: Json, before: list[tuple[str, JsonObject]]) -> JsonObject:
