@@ -67,7 +67,8 @@ workflows:
         timeout: 5m
         continue_on_error: [exit:1]
         compensate: { run: "true", retry: { max_retries: 2 }, timeout: 1s }
-      - { id: c, type: noop, depends: [b], when: "true", foreach: "${{ input.list }}", max_parallel: 2, fail_fast: false }
+      - { id: c, type: noop, depends: [b], when: "true", foreach: "${{ input.list }}", max_parallel: 2,
+          fail_fast: false }
       - { id: d, type: noop, matrix: { x: [1], include: [{ x: 2 }], exclude: [{ x: 1 }] }, continue_on_error: true }
       - { id: e, type: sleep, with: { for: 1s } }
       - { id: f, type: wait_signal, with: { signal: go, count: 2 }, timeout: 1h }

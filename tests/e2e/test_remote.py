@@ -234,7 +234,7 @@ def _kill_and_cut(
     ids: list[UUID] = []
 
     def finished(tasks: list[UUID]) -> int:
-        return queue.value("select count(*) from qw.finished where task_id = any(%s)", tasks)
+        return int(queue.value("select count(*) from qw.finished where task_id = any(%s)", tasks))
 
     def more() -> None:
         """Tasks for all three; one of them does not answer."""
@@ -243,7 +243,7 @@ def _kill_and_cut(
         wait_until(lambda: finished(new) >= 5)
 
     def is_noticed() -> bool:
-        """A task of the worker that is cut off timed out; none does where the cut swallowed its last acknowledgement."""
+        """A task of the cut-off worker timed out; none does if the cut swallowed its last acknowledgement."""
         timed_out = queue.value("select count(*) from qw.attempt where outcome = 'timed_out'")
         return timed_out > 0 or finished(ids) == len(ids)
 
