@@ -136,5 +136,6 @@ def _size(gathered: Sequence[ClaimInFlight]) -> int:
 
 
 def _wait(holding: ClaimInFlight) -> float:
-    options = holding.batch_options
+    """Return for how many seconds *holding* may wait for its batch; a suspect runs on its own."""
+    options = None if holding.is_suspect else holding.batch_options
     return options.wait_seconds if options is not None else 0.0
