@@ -26,7 +26,7 @@ ERROR_KINDS: Mapping[str, str] = {
     REJECTED: "the handler rejected the task (Reject), or somebody the approval",
     CANCELLED: "the task was cancelled",
     EXPRESSION: "an expression of the step has no value",
-    EXHAUSTED: "a repeat was not done after its last round",
+    EXHAUSTED: "the condition of a `repeat` was not met after its last round",
     WORKFLOW: "a started workflow failed, though none of its steps did; in lists of kinds: any failure of a workflow",
 }
 _NUMBERED = (EXIT, HTTP)
