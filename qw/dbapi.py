@@ -128,7 +128,9 @@ def driver_of(conn: Any) -> DbapiConnection:
         conn = conn.connection()
     driver = getattr(conn, "connection", None)
     if not hasattr(driver, "cursor"):
-        raise Invalid(f"conn: a {type(conn).__name__} is no DB-API connection; an async one goes with qw.Client")
+        raise Invalid(
+            f"conn: a {type(conn).__name__} is not a DB-API connection; for an async connection use qw.Client"
+        )
     if not conn.in_transaction():
         conn.begin()  # SQLAlchemy does not see the cursor's statements, and would not commit them
     return cast("DbapiConnection", driver)

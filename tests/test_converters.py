@@ -49,7 +49,7 @@ def test_a_file_of_another_tool_is_recognized(file: str) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS.values())
 def test_what_is_no_file_of_the_tool_is_refused(tool: str) -> None:
-    with pytest.raises(Invalid, match=r"^not a |a\.yaml: not a file of"):
+    with pytest.raises(Invalid, match=r"^not an? |a\.yaml: not a file of"):
         convert(tool, "a: 1", "a.yaml")
     with pytest.raises(Invalid):
         convert(tool, "[1]", "a.yaml")
@@ -285,8 +285,8 @@ def test_what_files_of_argo_say_in_public_is_carried_over_or_noted() -> None:
     assert pull.items.max_parallel == 2
     assert pull.backoff is not None
     assert (pull.max_retries, pull.backoff.max_delay) == (4, timedelta(seconds=5))
-    assert "TODO daemon: was not carried over" in text
-    assert "TODO retryStrategy: expression: was not carried over" in text
+    assert "TODO daemon: was not converted" in text
+    assert "TODO retryStrategy: expression: was not converted" in text
 
 
 def test_a_condition_of_several_expressions_is_one_expression() -> None:
@@ -296,7 +296,7 @@ def test_a_condition_of_several_expressions_is_one_expression() -> None:
     condition = loads(text, "made.yaml").workflows["g"].by_id["a"].condition
     assert condition is not None
     assert condition.expression.source == "( input.github.ref == 1 ) && ( input.github.actor == 2 )"
-    assert "TODO secrets: was not carried over" in text
+    assert "TODO secrets: was not converted" in text
 
 
 @pytest.mark.parametrize(("name", "taken"), [("zip-a.b-1", True), ("zip-aXb-1", False), ("a zip-a.b-1", False)])
@@ -310,7 +310,7 @@ def test_a_pattern_of_a_choice_is_a_regular_expression(name: str, taken: bool) -
     condition = loads(text, "made.yaml").workflows["m"].by_id["T"].condition
     assert condition is not None
     assert condition.holds({"input": {"input": {"name": name}}, "steps": {}, "run": {}, "env": {}}) is taken
-    assert "TODO T: HeartbeatSeconds: was not carried over" in text
+    assert "TODO T: HeartbeatSeconds: was not converted" in text
 
 
 def test_a_command_of_dagu_that_is_repeated_by_its_exit_code_is_retried() -> None:
@@ -334,7 +334,7 @@ def test_a_command_of_dagu_that_is_repeated_by_its_exit_code_is_retried() -> Non
         (
             "github-actions",
             "jobs: {a: {steps: [{id: b, uses: x/y}, {run: 'echo ${{ steps.b.outputs.c-d }}'}]}}",
-            "step b was not carried over",
+            "step b was not converted",
         ),
         ("github-actions", "jobs: {a: {strategy: {matrix: $m}, steps: [{run: x}]}}", "strategy.matrix: $m was not"),
     ],

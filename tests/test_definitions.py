@@ -185,7 +185,7 @@ def test_keys_are_always_text() -> None:
             "f.yaml:1:4: the tag 'tag:yaml.org,2002:python/object/apply:os",
         ),
         ("x: !!str 3\n", "f.yaml:1:4: the tag"),
-        ("x: !mine {a: 1}\n", "f.yaml:1:4: the tag '!mine' is not read"),
+        ("x: !mine {a: 1}\n", "f.yaml:1:4: the tag '!mine' is not supported"),
         ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: the key 'a' occurs twice in one object"),
         ("x: {a: 1, 'a': 2}\n", "f.yaml:1:11: the key 'a' occurs twice"),
         ("a: &a x\nb:\n  <<: *a\n", "f.yaml:4:1: the merge key << takes an object or a list of objects"),

@@ -57,7 +57,7 @@ def test_a_command_by_the_clock_takes_the_keys_of_a_shell_step() -> None:
         ("run: cat, output: jsn", "output|did you mean 'json'?"),
         ("run: cat, user: '${{ x }}'", "user|is not the name of a user"),
         ("run: cat, stdin: a, with: {b: 1}", "stdin|give stdin: or with:"),
-        ("type: noop, stdin: a", "stdin|is allowed with run: only"),
+        ("type: noop, stdin: a", "stdin|is allowed only with run:"),
     ],
 )
 def test_wrong_keys_of_a_command_by_the_clock_are_refused(keys: str, message: str) -> None:

@@ -311,7 +311,7 @@ def test_what_is_no_cluster_is_not_overwritten(home: Path) -> None:
     (home / "pg").mkdir()
     (home / "pg" / "precious").write_text("data")
 
-    with pytest.raises(Misconfigured, match="is no PostgreSQL data directory"):
+    with pytest.raises(Misconfigured, match="is not a PostgreSQL data directory"):
         embedded.ensure(home)
 
     assert (home / "pg" / "precious").read_text() == "data"

@@ -8,7 +8,7 @@ qw: a durable task queue on PostgreSQL
   qw enqueue TYPE               enqueue a task of a type
   qw task list                  what the tasks do, and how they ended
   qw logs -f ID                 follow the log of a task
-  qw why ID                     why a task or run does not progress
+  qw why ID                     why a task or run is not progressing
   qw task retry|cancel ID       run it again, or stop it
   qw workflow start NAME        start a workflow
   qw schedule add NAME ...      start a task or workflow at given times

@@ -61,11 +61,11 @@ ADVICE: Mapping[str, str] = {  # words with several meanings in qw
     "send": "to send a signal: qw task signal ID NAME, or qw workflow signal RUN NAME",
     "signal": "to send a signal: qw task signal ID NAME, or qw workflow signal RUN NAME",
     "reset": "to cancel waiting tasks: qw queue purge NAME, to delete finished ones: qw task remove --all",
-    "at": "to run a command at a time: qw run --at 18:00 -- COMMAND",
+    "at": "to run a command at a given time: qw run --at 18:00 -- COMMAND",
     "batch": "for one at a time: qw queue limit batch --concurrency 1 --create; then: qw run -q batch -- COMMAND",
     "beat": "every qw daemon fires schedules; to see them: qw schedule list",
     "multi": "for several processes: qw daemon --processes N",
-    "group": "a queue is made when it is first used: qw run -q NAME -- COMMAND; to limit it: "
+    "group": "a queue is created when it is first used: qw run -q NAME -- COMMAND; to limit it: "
     "qw queue limit NAME --concurrency N --create",
     "stash": "to hold back a queue: qw queue pause NAME; to run a task later: qw task edit ID --in 2h",
     **dict.fromkeys(
@@ -212,7 +212,7 @@ _OPTION_ADVICE: Mapping[tuple[str, str], str] = {
 _STATUSES = frozenset(("pending", "processing", "running", "completed", "failed", "retrying", "cancelled", "suspended"))
 
 _DAEMON_WORDS: Mapping[str, str] = {
-    "start": "it starts without a word: qw daemon",
+    "start": "start it without an argument: qw daemon",
     "stop": "press ^C in its terminal, or: qw worker drain WORKER",
     "restart": "qw worker drain WORKER, and qw daemon again; to reload definition files: kill -HUP its process",
     "reload": "kill -HUP its process",

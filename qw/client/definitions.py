@@ -225,8 +225,8 @@ def _check_owners(planned: Changes, owner: str, *, take_over: bool) -> None:
     ]
     if foreign and not take_over:
         raise Conflict(
-            f"{'; '.join(foreign)}; this set is {owner}. Nothing is changed: use another name, say with owner: or "
-            "--owner that both are one set, or make it yours with --take-over"
+            f"{'; '.join(foreign)}; this set is {owner}. Nothing was changed: rename it, give both sets the same "
+            "owner (owner: or --owner), or take it over with --take-over"
         )
 
 
@@ -237,7 +237,7 @@ def _check_needed(planned: Changes, *, force: bool) -> None:
         if change.needed_by
     ]
     if needed and not force:
-        raise Conflict(f"{'; '.join(needed)}. Nothing is changed; --force removes it anyway; active runs continue")
+        raise Conflict(f"{'; '.join(needed)}. Nothing was changed; --force removes it anyway, and active runs continue")
 
 
 async def _with_needs(conn: Connection, wanted: _Set, changes: Sequence[DefinitionChange]) -> list[DefinitionChange]:

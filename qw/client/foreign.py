@@ -43,7 +43,9 @@ def is_foreign(conn: object) -> bool:
     if hasattr(conn, "pgconn") and hasattr(conn, "__aenter__"):
         return False
     if not (hasattr(conn, "fetchval") or hasattr(conn, "scalar")):
-        raise Invalid(f"conn: a {type(conn).__name__} is not an async connection; over a DB-API one use qw.enqueue")
+        raise Invalid(
+            f"conn: a {type(conn).__name__} is not an async connection; for a DB-API connection use qw.enqueue"
+        )
     return True
 
 
@@ -56,7 +58,7 @@ async def schemas_over(conn: Any) -> dict[str, JsonObject | None]:
 async def enqueue_over(conn: Any, task: NewTask, on_conflict: OnConflict) -> Enqueued:
     """Enqueue *task* in the transaction of *conn*. Raise Conflict, Invalid, or the library's own errors."""
     if on_conflict == "replace":
-        raise Invalid("on_conflict: 'replace' needs a connection of psycopg; over others it is 'error' or 'skip'")
+        raise Invalid("on_conflict: 'replace' needs a psycopg connection; with other drivers use 'error' or 'skip'")
     try:
         answer = await _ask(conn, _ENQUEUE, json.dumps([{**task.document(), "on_conflict": on_conflict}]))
     except Exception as error:
@@ -73,7 +75,7 @@ def _ask(conn: Any, statement: str, *tasks: str) -> Awaitable[Any]:
 
     answer = conn.scalar(text(statement.format(":tasks")), dict(zip(("tasks",), tasks, strict=False)))
     if not hasattr(answer, "__await__"):
-        raise Invalid(f"conn: {type(conn).__name__} is not async; over a session that is not use qw.enqueue")
+        raise Invalid(f"conn: {type(conn).__name__} is not async; for a synchronous session use qw.enqueue")
     awaitable: Awaitable[Any] = answer
     return awaitable
 

@@ -84,8 +84,8 @@ async def _check_free(conn: Connection, names: set[str], owner: str) -> None:
     taken = [name for name in sorted(names) if await schedules.get(conn, name)]
     if taken:
         raise Conflict(
-            f"not made by this import ({owner}), but there already: schedule {', '.join(taken)}. Nothing is changed: "
-            "replace with --replace, or choose other names with --prefix"
+            f"schedule {', '.join(taken)} already exists and was not created by this import ({owner}). "
+            "Nothing was changed: replace it with --replace, or choose other names with --prefix"
         )
 
 

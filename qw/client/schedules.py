@@ -243,7 +243,7 @@ def _check_fires(schedule: Schedule, first: datetime | None) -> None:
 async def _added_meanwhile(conn: Connection, name: str, id: UUID, clock: datetime | None) -> StoredSchedule:
     if stored := await schedules.lock(conn, name, clock=clock):
         return stored
-    raise Conflict(f"{id} is another schedule than {name}")
+    raise Conflict(f"{id} is not the id of schedule {name}")
 
 
 def _is_same(known: StoredSchedule, schedule: Schedule) -> bool:

@@ -46,7 +46,7 @@ async def resolve(db: Connections, text: str, kind: IdKind, *, path: str = "id")
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise Conflict(f"{text} is the beginning of more than one id; type more of it: {', '.join(map(str, fitting))}")
+        raise Conflict(f"{text} matches more than one id; type more characters: {', '.join(map(str, fitting))}")
     if matches:
         id, is_run = next(iter(matches.items()))
         raise NotFound(f"{id} is a {IdKind.RUN if is_run else IdKind.TASK}; see: {_VERBS[is_run]} {id}")

@@ -213,16 +213,21 @@ def _not_due(facts: TaskFacts) -> Iterator[Reason]:
     elif task.reason == "misfit":
         return  # see _misfit
     elif task.reason == "worker silent":
-        yield Reason(code="lost_lately", text=f"its worker fell silent while it ran; it runs again {when}")
+        yield Reason(
+            code="lost_lately",
+            text=f"its worker stopped sending heartbeats while the task was running; the task runs again {when}",
+        )
     elif task.reason == "handed back":
-        yield Reason(code="handed_back", text=f"the daemon that ran it ended before it did; it runs again {when}")
+        yield Reason(
+            code="handed_back", text=f"the daemon that ran it exited before the task ended; the task runs again {when}"
+        )
     elif task.reason == "time":
         yield Reason(
             code="not_due", text=f"the task is scheduled to run {when}", advice="wait for it: qw wait " + str(task.id)
         )
     elif (task.reason or "").startswith("waits for task "):
         other = str(task.reason).split()[3]
-        text = f"the task {task.reason}; it looks again {when}"
+        text = f"the task {task.reason}; it checks again {when}"
         yield Reason(code="waits_for_task", text=text, advice=f"see: qw why {other}")
     else:
         yield Reason(code="snoozed", text=f"the handler snoozed the task; next run {when}: {task.reason}")
@@ -274,9 +279,9 @@ def _lost(facts: TaskFacts) -> Iterator[Reason]:
     if facts.losses:
         yield Reason(
             code="lost",
-            text=f"{facts.losses} {_plural(facts.losses, 'worker')} that ran it fell silent for a lease (frozen or cut"
-            f" off) and lost it; after {MAX_LOSSES} losses it fails",
-            advice="see whether it freezes them: qw worker list, qw task show " + str(facts.task.id),
+            text=f"{facts.losses} {_plural(facts.losses, 'worker')} that ran it sent no heartbeat for a lease"
+            f" (frozen or disconnected) and lost it; after {MAX_LOSSES} losses it fails",
+            advice="check whether the task freezes them: qw worker list, qw task show " + str(facts.task.id),
         )
 
 

@@ -131,9 +131,16 @@ def inbox(settings: Settings) -> Inbox | None:
         return None
     kind, queue = transport(settings), settings.command_queue
     if kind not in _ON_THIS_MACHINE:
-        raise Misconfigured(Fault(path="QW_CONSUME", message=f"there are no commands from {kind}; name a QW_BROKER"))
+        raise Misconfigured(
+            Fault(
+                path="QW_CONSUME",
+                message=f"{kind} cannot deliver commands; set QW_BROKER to {' or '.join(_ON_THIS_MACHINE)}",
+            )
+        )
     if queue in _published_to(settings):
-        raise Misconfigured(Fault(path="QW_COMMAND_QUEUE", message=f"{queue} is where qw publishes to; name another"))
+        raise Misconfigured(
+            Fault(path="QW_COMMAND_QUEUE", message=f"qw publishes its events to {queue}; choose another name")
+        )
     make: Callable[..., Inbox]
     if kind is Transport.RABBITMQ:
         from qw.brokers.rabbitmq_inbox import RabbitInbox as make

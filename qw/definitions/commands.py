@@ -72,6 +72,6 @@ def parse_command(name: str, document: Json, where: Callable[[str], str]) -> Com
     fields = COMMAND.read(document, "", faults)
     argv, run, codes = fields.pop("argv"), fields.pop("run"), fields.pop("exit_codes")
     if argv and fields["shell"]:
-        faults.append(Fault(path="shell", message="is allowed with run: only"))
+        faults.append(Fault(path="shell", message="is allowed only with run:"))
     raise_at(where, faults)
     return CommandSpec(name=name, run=argv or run, exit_codes={int(code): end for code, end in codes.items()}, **fields)

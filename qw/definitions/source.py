@@ -212,7 +212,7 @@ class _Builder:
 
     def _check_tag(self, event: Any) -> None:
         if event.tag is not None:
-            self.refuse(f"the tag {event.tag[:60]!r} is not read; there are only JSON's types", event.start_mark)
+            self.refuse(f"the tag {event.tag[:60]!r} is not supported; only the types of JSON are", event.start_mark)
 
     def _wants_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None

@@ -202,7 +202,7 @@ def _create(home: Path, programs: Programs, owner: Owner | None) -> None:
     killed initdb is never used.
     """
     if (home / "pg").exists():
-        raise Misconfigured(f"{home / 'pg'} is there and is no PostgreSQL data directory; move it away or set QW_HOME")
+        raise Misconfigured(f"{home / 'pg'} exists but is not a PostgreSQL data directory; move it away or set QW_HOME")
     for left in home.glob("pg.tmp.*"):
         shutil.rmtree(left, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix="pg.tmp.", dir=home))  # a new name: the initdb of a killed qw may still write

@@ -102,10 +102,12 @@ def _parameters(type: str, function: Callable[..., Any]) -> tuple[Any, bool]:
     if not callable(function) or inspect.isclass(function):
         raise refuse(type, function, "is not a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise refuse(type, function, "is a generator, whose body a call does not run; make it a function that returns")
+        raise refuse(type, function, "is a generator function; use a function that returns its result")
     first, *rest = inspect.signature(function).parameters or [""]
     if not first or [name for name in rest if name != CONTEXTS]:
-        raise refuse(type, function, f"must have one parameter for the list of items, and no other but {CONTEXTS!r}")
+        raise refuse(
+            type, function, f"must have one parameter for the list of items, and no others except {CONTEXTS!r}"
+        )
     hint = hints_of(type, function).get(first, list)
     if hint is list:
         return Any, bool(rest)
@@ -121,7 +123,7 @@ def _adapter(type: str, function: Callable[..., Any], item: Any) -> TypeAdapter[
     except Exception as error:
         raise refuse(type, function, f"has items that JSON cannot represent: {error}") from error
     if schema.get("type") != "object" and "$ref" not in schema:
-        raise refuse(type, function, "has items that are not objects, but payloads are; use a model or dict")
+        raise refuse(type, function, "has items that are not objects, as payloads must be; use a model or dict")
     return adapter
 
 

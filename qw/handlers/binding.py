@@ -86,7 +86,7 @@ def _refuse_what_would_not_run(type: str, function: Callable[..., Any]) -> None:
     if inspect.isclass(code):
         raise refuse(type, function, "is a class; register a function, or an object with __call__")
     if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
-        raise refuse(type, function, "is a generator, whose body a call does not run; make it a function that returns")
+        raise refuse(type, function, "is a generator function; use a function that returns its result")
 
 
 def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -94,14 +94,16 @@ def _parameters(type: str, function: Callable[..., Any]) -> dict[str, inspect.Pa
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
-        raise refuse(type, function, f"has no signature that could be read: {error}") from None
+        raise refuse(type, function, f"has a signature that cannot be read: {error}") from None
     named: dict[str, inspect.Parameter] = {}
     for name, parameter in parameters.items():
         is_variable = parameter.kind in (_Parameter.VAR_KEYWORD, _Parameter.VAR_POSITIONAL)
         if name == CONTEXT and (is_variable or parameter.kind is _Parameter.POSITIONAL_ONLY):
-            raise refuse(type, function, "needs its parameter 'context' as one that can be given by name")
+            raise refuse(type, function, "must accept its parameter 'context' by keyword")
         if parameter.kind is _Parameter.POSITIONAL_ONLY and parameter.default is _Parameter.empty:
-            raise refuse(type, function, f"has the positional-only parameter {name!r}; a payload is given by names")
+            raise refuse(
+                type, function, f"has the positional-only parameter {name!r}; payloads are passed as keyword arguments"
+            )
         if parameter.kind not in (_Parameter.POSITIONAL_ONLY, _Parameter.VAR_POSITIONAL):
             named[name] = parameter
     return named

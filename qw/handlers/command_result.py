@@ -46,7 +46,7 @@ def _formed(stdout: Captured, form: StdoutFormat | None) -> Json:
             try:
                 return parse(text, path="stdout")
             except Invalid as error:
-                raise Invalid(f"output: json: what the command printed is not JSON: {error}") from None
+                raise Invalid(f"output: json: the output of the command is not JSON: {error}") from None
     return text
 
 
@@ -103,4 +103,4 @@ def _until(word: str, lines: Iterator[tuple[int, str]], name: str) -> Iterator[s
         if line == word:
             return
         yield line
-    raise Invalid(f"QW_OUTPUT: {name} has no line {word[:60]!r} at its end")
+    raise Invalid(f"QW_OUTPUT: the value of {name} is not ended by a line {word[:60]!r}")

@@ -400,7 +400,7 @@ def _kind(type: str, function: Callable[..., Any], process: bool, runs_in_loop: 
     if not process:
         return HandlerKind.ASYNC if runs_in_loop else HandlerKind.THREAD
     if runs_in_loop:
-        raise refuse(type, function, "is async, and process=True runs a plain function (def); choose one of them")
+        raise refuse(type, function, "is async, but process=True needs a synchronous function (def)")
     if takes_context(function):
-        raise refuse(type, function, "runs in a process of its own (process=True), where it cannot have a context")
+        raise refuse(type, function, "runs in a separate process (process=True), where it cannot have a context")
     return HandlerKind.PROCESS

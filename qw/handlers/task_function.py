@@ -69,7 +69,7 @@ class Enqueueable(Generic[P, R]):
     def enqueue_sync(self, conn: Connection, /, *args: P.args, **kwargs: P.kwargs) -> UUID:
         """Enqueue a task in the transaction of a DB-API connection, as `qw.enqueue` does. Return its id."""
         if self._on_conflict == "replace":
-            raise Invalid("enqueue_sync: on_conflict is 'error' or 'skip'; 'replace' needs a Client")
+            raise Invalid("enqueue_sync: on_conflict must be 'error' or 'skip'; 'replace' needs a Client")
         makes_id = "id" not in self._options
         return enqueue_task(conn, self.new(*args, **kwargs), on_conflict=self._on_conflict, makes_id=makes_id)
 

@@ -151,7 +151,7 @@ def test_every_command_has_help_that_fits_80_columns(qw: Qw) -> None:
         (["run"], "Missing argument '-- CMD [ARG]...'; for example: qw run -- make all"),
         (["task", "show", "3"], "'3' is not a task id; ids are shown by: qw task list"),
         (["task", "list", "--status", "done"], "suspended; did you mean 'completed'?"),
-        (["schedule", "add", "x", "0 3 * * *", "ls"], "is an option: qw schedule add x --cron '0 3 * * *' -- ls"),
+        (["schedule", "add", "x", "0 3 * * *", "ls"], "as an option: qw schedule add x --cron '0 3 * * *' -- ls"),
         (["schedule", "add", "x", "--every", "5", "--type", "noop"], "--every: '5' has no unit: 5s, 5m, 5h or 5d"),
         (["enqueue", "noop", "--at", "yesterday"], "'yesterday' is not a time such as"),
         (["task", "list", "-o", "xml"], "'xml' is not one of 'table', 'json', 'jsonl'"),

@@ -168,7 +168,7 @@ def test_a_queue_is_limited_amended_shown_and_set_free(qw: Qw) -> None:
     over = qw("queue", "limit", "mail", "--none", "--rate", "1/s")
     none = qw("queue", "limit", "mail", "--none")
 
-    assert first.err == "qw: queue mail is new: it had no task yet\nqueue mail is limited: 2 at once, 100/m\n"
+    assert first.err == "qw: queue mail is new: it has never had a task\nqueue mail is limited: 2 at once, 100/m\n"
     assert second.err == "queue mail is limited: 5 at once, 100/m, 1 at once per to\n"
     assert "1 at once per to" in shown.out
     assert [(queue["queue"], queue["limits"]) for queue in listed] == [

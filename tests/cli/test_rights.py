@@ -196,7 +196,7 @@ def test_the_doctor_tells_what_a_role_that_may_only_enqueue_cannot_see(granted: 
     done = called(granted, folder, Right.ENQUEUE, "doctor")
 
     assert done.code == 0, done.out
-    assert re.search(r"^ok +rights .*may not look at workers, queues and schedules", done.out, re.MULTILINE)
+    assert re.search(r"^ok +rights .*cannot read workers, queues and schedules", done.out, re.MULTILINE)
 
 
 def test_a_daemon_works_with_the_right_to_work(granted: str, folder: Path) -> None:

@@ -175,9 +175,9 @@ async def test_what_cannot_be_retried_says_why(conn: Connection, client: Client)
     going, done = await begun(conn), await failed(conn)
     going = await begun(conn)
 
-    with pytest.raises(Conflict, match="the run is running; only one that is over"):
+    with pytest.raises(Conflict, match="the run is running; only a finished run"):
         await client.runs.retry(going)
-    with pytest.raises(Conflict, match="nothing in it failed; name a step"):
+    with pytest.raises(Conflict, match="no step failed; to repeat a step"):
         await client.runs.retry(done)
     with pytest.raises(Invalid, match="'bb' is not a step; did you mean 'b'"):
         await client.runs.retry(done, step="bb")

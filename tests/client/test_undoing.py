@@ -191,7 +191,7 @@ async def test_a_run_above_follows_when_what_it_could_not_undo_is_undone(conn: C
     (below,) = await column(conn, "select id from qw.run where workflow = 'inner'")
     with pytest.raises(Conflict, match=f"compensate:child undoes run {below}"):
         await client.runs.retry(id, step="compensate:child")
-    with pytest.raises(Conflict, match="what step child started is half undone"):
+    with pytest.raises(Conflict, match="the run that step child started is only partly undone"):
         await client.runs.retry(id)
 
     await client.tasks.retry([await task_of(conn, below, "compensate:charge")])

@@ -85,9 +85,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         ["suspect", "next"],
         "2 workers died while running this task, so it does not run in parallel with other such tasks; 1 of them",
     ),
-    ("lost", {}, {"losses": 2}, ["lost", "next"], "2 workers that ran it fell silent for a lease"),
-    ("lost just now", {"run_at": NOW + HOUR, "reason": "worker silent"}, {}, ["lost_lately"], "it runs again in 1h"),
-    ("handed back", {"run_at": NOW + HOUR, "reason": "handed back"}, {}, ["handed_back"], "it runs again in 1h"),
+    ("lost", {}, {"losses": 2}, ["lost", "next"], "2 workers that ran it sent no heartbeat for a lease"),
+    ("lost just now", {"run_at": NOW + HOUR, "reason": "worker silent"}, {}, ["lost_lately"], "runs again in 1h"),
+    ("handed back", {"run_at": NOW + HOUR, "reason": "handed back"}, {}, ["handed_back"], "runs again in 1h"),
     (
         "misfit",
         {},

@@ -120,7 +120,7 @@ def test_a_service_is_either_the_systems_or_a_users(qw: Qw, words: list[str]) ->
     done = qw("service", "install", *words)
 
     assert done.code == 2
-    assert done.err == "qw: say which service: --system (needs root) or --user\n"
+    assert done.err == "qw: give --system (needs root) or --user\n"
 
 
 def test_a_program_that_other_users_cannot_reach_is_refused(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ async def test_values_written_to_qw_output_are_in_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "message"), [("no sign", "line 1, 'no sign', is not NAME=value"), ("a<<E\\nb", "a has no line 'E'")]
+    ("written", "message"),
+    [("no sign", "line 1, 'no sign', is not NAME=value"), ("a<<E\\nb", "the value of a is not ended by a line 'E'")],
 )
 async def test_what_qw_output_cannot_mean_is_told(written: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):
@@ -239,6 +240,6 @@ def test_keys_of_a_shell_step_are_checked_with_their_places() -> None:
         "w.yaml:9:9: give stdin: or with:, not both: with: is passed on stdin too",
         "w.yaml:11:22: '../a' is not a name of letters, digits and _ . - (at most 128)",
         "w.yaml:11:33: must be the path of a file or directory that the step leaves, not a number",
-        "w.yaml:12:30: is allowed with run: only",
-        "w.yaml:12:41: is allowed with run: only",
+        "w.yaml:12:30: is allowed only with run:",
+        "w.yaml:12:41: is allowed only with run:",
     ]

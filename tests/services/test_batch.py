@@ -448,8 +448,8 @@ def none_at_all() -> None: ...
     ("function", "options", "message"),
     [
         (no_list, {}, "no_list has a parameter 'items' that is not a list; a batch is a list of payloads"),
-        (numbers, {}, "numbers has items that are not objects, but payloads are; use a model or dict"),
-        (too_many, {}, "too_many must have one parameter for the list of items, and no other but 'contexts'"),
+        (numbers, {}, "numbers has items that are not objects, as payloads must be; use a model or dict"),
+        (too_many, {}, "too_many must have one parameter for the list of items, and no others except 'contexts'"),
         (none_at_all, {}, "none_at_all must have one parameter for the list of items"),
         (no_list, {"size": 0}, "size: 0 is out of range; it may be 1 to 10,000"),
         (no_list, {"wait": 61}, "wait: 0:01:01 is out of range; it may be 0 to 0:01:00"),

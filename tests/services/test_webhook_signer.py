@@ -85,5 +85,5 @@ async def test_receivers_that_follow_the_specification_accept_what_is_signed(sec
 
 
 def test_a_secret_that_is_no_base64_after_its_prefix_is_told_at_the_start() -> None:
-    with pytest.raises(Misconfigured, match=r"webhooks.audit.secret_env: .* must go on in base64"):
+    with pytest.raises(Misconfigured, match=r"webhooks.audit.secret_env: .* must continue in base64"):
         check_secrets([RULE], {"AUDIT_KEY": "whsec_ä!"})

@@ -29,12 +29,19 @@ _COLUMNS: Sequence[Column] = (
 
 @app.command(cls=needs(Right.READ), epilog="Example: qw audit --verb task --since 1d")
 def audit(
-    actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this user, token or role.")] = None,
-    verb: Annotated[str | None, typer.Option(metavar="VERB", help="Only 'task retry', or all of 'task'.")] = None,
-    via: Annotated[
-        str | None, typer.Option(metavar="WAY", help="Only through cli, http, dashboard, python or sql.")
+    actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only changes by this user, token or role.")] = None,
+    verb: Annotated[
+        str | None,
+        typer.Option(metavar="VERB", help="Only changes by this verb: 'task retry', or 'task' for all verbs of tasks."),
     ] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only since: 2h or 2026-11-24T18:00Z.")] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(metavar="WAY", help="Only changes through this interface: cli, http, dashboard, python or sql."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME|AGE", help="Only changes since this time: 2h (ago) or 2026-11-24T18:00Z."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of entries.")] = 100,
     output: Output = OutputFormat.TABLE,
 ) -> None:

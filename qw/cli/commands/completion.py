@@ -68,7 +68,7 @@ def _own_shell() -> Shell:
         return Shell(name)
     except ValueError:
         known = "name one: bash, zsh or fish"
-        raise Invalid(f"qw does not know your shell ({name or 'SHELL is not set'}); {known}") from None
+        raise Invalid(f"unknown shell ({name or 'SHELL is not set'}); {known}") from None
 
 
 def _place(shell: Shell) -> Path:

@@ -119,7 +119,7 @@ def daemon(
         from qw.cli.commands.daemon_reload import keep_reloading
 
         if processes > 1 or drain:
-            raise Invalid("--reload goes neither with --processes nor with --drain")
+            raise Invalid("--reload cannot be combined with --processes or --drain")
         raise typer.Exit(keep_reloading([word for word in sys.argv[1:] if word != "--reload"], settings))
     if processes > 1:
         from qw.cli.commands.daemon_processes import keep

@@ -30,7 +30,7 @@ _COLUMNS: Sequence[Column] = (
 
 @app.command(cls=needs(None), epilog="Example: qw db migrate")
 def migrate(output: Output = OutputFormat.TABLE) -> None:
-    """Migrate the schema. Safe to repeat and while daemons are running."""
+    """Migrate the schema. Safe to repeat, and safe while daemons are running."""
     from qw.cli.settings import load_settings
 
     applied = asyncio.run(_migrate(load_settings()))
@@ -55,7 +55,7 @@ def status(output: Output = OutputFormat.TABLE) -> None:
 
 @app.command(cls=Verb, epilog="Example: qw db sql")
 def sql() -> None:
-    """Print the SQL of all migrations to stdout, to be applied by hand."""
+    """Print the SQL of all migrations to stdout, to be applied manually."""
     from qw.store.migrations import known
 
     print_lines(f"-- {migration.name}\n{migration.text}" for migration in known())
@@ -94,7 +94,7 @@ def stop() -> None:
 
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="A role of PostgreSQL.")]
 OneRight = Annotated[
-    str, typer.Argument(metavar="enqueue|read|operate|work", help="The last two include the first two.")
+    str, typer.Argument(metavar="enqueue|read|operate|work", help="operate and work include enqueue and read.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the SQL.")]
 

@@ -14,7 +14,7 @@ app = verbs()
 
 @app.command("diff", cls=needs(Right.READ), epilog="Example: qw diff -f workflows.yaml")
 def diff(files: Files = None, owner: Owner = None, prune: Prune = False, output: Output = OutputFormat.TABLE) -> None:
-    """Show what ``qw apply`` would change. Exit 1 if there are changes."""
+    """Show what qw apply would change. Exit 1 if there are changes."""
     from qw.cli.session import with_client
 
     read = read_files(files)

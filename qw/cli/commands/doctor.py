@@ -96,8 +96,8 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
     try:
         work = await doctor.work(place.url)
     except Denied as error:
-        text = f"this role may not look at workers, queues and schedules ({error}); it can still enqueue"
-        yield Finding(name="rights", text=f"{text}; the owner lets it look with: qw db grant ROLE read")
+        text = f"this role cannot read workers, queues and schedules ({error}); it can still enqueue"
+        yield Finding(name="rights", text=f"{text}; the owner can allow it: qw db grant ROLE read")
         return
     for finding in _of_work(work, settings.lease):
         yield finding

@@ -44,7 +44,10 @@ def enqueue(
     ] = "error",
     idempotency_key: Annotated[
         str | None,
-        typer.Option("--idempotency-key", help="Idempotency key: repeats within the retention return the first task."),
+        typer.Option(
+            "--idempotency-key",
+            help="Idempotency key: within its retention, repeating the command returns the first task.",
+        ),
     ] = None,
     max_retries: MaxRetries = None,
     timeout: Annotated[
@@ -53,7 +56,9 @@ def enqueue(
     id: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="UUID", help="Task id (UUIDv7). Repeating the command with it creates no second task."
+            "--id",
+            metavar="UUID",
+            help="Task id (UUIDv7). Repeating the command with the same id creates no second task.",
         ),
     ] = None,
     stdin: Annotated[
@@ -62,7 +67,9 @@ def enqueue(
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow its log until it has finished.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log of the task until it has finished.")
+    ] = False,
     output: Output = OutputFormat.TABLE,
     quiet: Quiet = False,
 ) -> None:

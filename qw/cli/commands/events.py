@@ -177,7 +177,7 @@ def blocked(
 ) -> None:
     """List events that cannot be published: their row is broken, or the broker, the log or a webhook rejects them.
 
-    Each is tried again, at most a minute apart. Only later events of the same task or run wait behind it.
+    Each is retried at least once a minute. Only later events of the same task or run wait for it.
     """
     from qw.cli.session import with_client
 
@@ -188,11 +188,11 @@ def blocked(
 @app.command("drop", cls=needs(Right.OPERATE), epilog="Example: qw events blocked")
 def drop(
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", help="Numbers of events, as shown by qw events blocked.")
+        list[int] | None, typer.Argument(metavar="[ID]...", help="Numbers of events, as shown by qw events blocked.")
     ] = None,
     all: Annotated[bool, typer.Option("--all", help="All blocked events.")] = False,
 ) -> None:
-    """Discard blocked events without publishing them. Events that wait behind them are published then."""
+    """Discard blocked events without publishing them. Later events that wait for them are then published."""
     from qw.cli.session import with_client
     from qw.core.errors import Fault, Invalid
 

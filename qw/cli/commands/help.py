@@ -21,7 +21,7 @@ app = verbs()
 def help(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="A command; all: a line for each.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="A command, or all for a list of all commands.")
     ] = None,
 ) -> None:
     """Show the help of a command, or of all."""

@@ -25,7 +25,8 @@ def logs(
     ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the task has finished.")] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Print only what the command printed, byte for byte, its stderr to stderr.")
+        bool,
+        typer.Option("--raw", help="Print only the output of the command, byte for byte, with its stderr on stderr."),
     ] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:

@@ -29,7 +29,7 @@ def man(
         typer.Option("--directory", metavar="DIR", help="Where to install. Default: share/man beside this program."),
     ] = None,
 ) -> None:
-    """Show the manual page of a command; --install the pages for man(1)."""
+    """Show the manual page of a command, or install all pages for man(1)."""
     root = ctx.find_root().command
     if install:
         place = directory or Path(sys.prefix) / "share" / "man"

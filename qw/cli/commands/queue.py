@@ -30,7 +30,9 @@ app = noun("queue")
 
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue name.", autocompletion=queue_names)]
 Create = Annotated[bool, typer.Option("--create", help="Accept an unknown queue name without asking.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", help="Queue names.", autocompletion=queue_names)]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[QUEUE]...", help="Queue names.", autocompletion=queue_names)
+]
 All = Annotated[bool, typer.Option("--all", help="All queues.")]
 CHECK_SECONDS = 0.3
 _HOW_TO_LIMIT = "set one with --concurrency 10 or --rate 100/m"
@@ -175,7 +177,7 @@ async def _purge(client: Client, name: str, some: Sequence[UUID]) -> Answers:
 
 @app.command("remove", cls=needs(Right.OPERATE), epilog="Example: qw queue pause old --create && qw queue remove old")
 def remove(name: Name) -> None:
-    """Delete the pause and the limits of a queue that has no tasks."""
+    """Delete the settings (pause and limits) of a queue that has no tasks."""
     from qw.cli.session import with_client
 
     with_client(lambda client: _remove(client, name))
@@ -247,7 +249,7 @@ async def _check_known(client: Client, names: Sequence[str]) -> None:
         elif hint:
             raise NotFound(f"{said}{hint} Otherwise give --create")
         else:
-            say(f"qw: queue {name} is new: it had no task yet")
+            say(f"qw: queue {name} is new: it has never had a task")
 
 
 async def _known(client: Client) -> set[str]:
@@ -267,7 +269,7 @@ async def queue_of(client: Client, name: str) -> QueueOverview:
     queues = {queue.stats.queue: queue for queue in await _list(client)}
     if name in queues:
         return queues[name]
-    raise NotFound(f"there is no queue {name!r}: it never had a task{guess(name, queues)}")
+    raise NotFound(f"there is no queue {name!r}: it has never had a task{guess(name, queues)}")
 
 
 async def _remove(client: Client, name: str) -> None:

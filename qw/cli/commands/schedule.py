@@ -58,9 +58,17 @@ def add(
     ] = None,
     every: Annotated[str | None, typer.Option(metavar="DURATION", help="Interval: 30s, 5m, 2h.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Run once at this time: 18:00, 'tomorrow 9am', 2026-12-24T18:00.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Run once at this time, in --timezone: 18:00, 'tomorrow 9am', 2026-12-24T18:00."
+        ),
     ] = None,
-    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone. Default: UTC.")] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE", help="Time zone of --cron, --at, --start and --end. Default: UTC, not local time."
+        ),
+    ] = None,
     seconds: Annotated[
         bool, typer.Option("--seconds", help="The cron expression has a leading seconds field.")
     ] = False,
@@ -85,13 +93,17 @@ def add(
         str | None,
         typer.Option(metavar="DURATION", help="Timeout per attempt. Default: that of the type; none for commands."),
     ] = None,
-    misfire: Annotated[str | None, typer.Option(help="Missed ticks: skip, once (fire one for all) or all.")] = None,
+    misfire: Annotated[
+        str | None,
+        typer.Option(help="What to do with missed ticks: skip, once (fire the latest) or all. Default: once."),
+    ] = None,
     window: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How late a missed tick may still fire. Default: 1h.")
     ] = None,
     cap: Annotated[int | None, typer.Option(help="Maximum number of missed ticks to fire. Default: 100.")] = None,
     overlap: Annotated[
-        str | None, typer.Option(help="If the previous task or run is unfinished: allow, skip or cancel.")
+        str | None,
+        typer.Option(help="If the previous task or run is unfinished: allow, skip or cancel it. Default: allow."),
     ] = None,
     jitter: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Delay each tick by a random time up to this.")
@@ -115,7 +127,7 @@ def add(
     delay(every, "--every")
     if command and len(command[0].split()) >= 5 and not (cron or every or at):
         rest = f" -- {shlex.join(command[1:])}" if command[1:] else ""
-        raise Invalid(f"when it runs is an option: qw schedule add {name} --cron {command[0]!r}{rest}")
+        raise Invalid(f"give the times as an option: qw schedule add {name} --cron {command[0]!r}{rest}")
 
     if not command and type is None and workflow is None:
         raise Invalid(f"schedule {name!r} has nothing to start: give --type, --workflow or, after the name, -- COMMAND")
@@ -180,7 +192,7 @@ def resume(names: Names) -> None:
 
 @app.command("trigger", cls=needs(Right.OPERATE), epilog="Example: qw wait $(qw schedule trigger backup)")
 def trigger(name: Name, output: Output = OutputFormat.TABLE) -> None:
-    """Fire now, outside its schedule, and print the id of the task or run."""
+    """Fire a schedule now, in addition to its ticks, and print the id of the task or run."""
     from qw.cli.session import with_client
 
     id = with_client(lambda client: client.schedules.trigger(name))
@@ -241,9 +253,9 @@ def import_crontab(
     ] = False,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Convert a crontab into schedules that run its commands. Shows them only, unless --yes is given.
+    """Convert a crontab into schedules that run its commands. Without --yes, it only shows them.
 
-    Exit code 1: some lines could not be carried over; they are listed, and the others are imported.
+    Exit code 1: some lines could not be converted; they are listed, and the others are imported.
     """
     from qw.cli.commands.schedule_crontab import preview, read_crontab, report
     from qw.cli.session import myself, with_client

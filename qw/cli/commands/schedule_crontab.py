@@ -81,7 +81,7 @@ def _tell_lines(read: CrontabFile) -> int:
     for note in read.notes:
         say(note)
     for line in read.crontab.left_out:
-        say(f"qw: not carried over: {line}")
+        say(f"qw: not converted: {line}")
     return NOT_ALL if read.crontab.left_out else 0
 
 

@@ -32,14 +32,16 @@ def _service() -> None:
 
 @app.command("install", epilog="Example: qw service install --system --print")
 def install(
-    system: Annotated[bool, typer.Option("--system", help="For the whole machine, in /etc/systemd/system.")] = False,
-    user: Annotated[bool, typer.Option("--user", help="For you, in ~/.config/systemd/user.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="Install for the whole machine, in /etc/systemd/system.")
+    ] = False,
+    user: Annotated[bool, typer.Option("--user", help="Install for your user, in ~/.config/systemd/user.")] = False,
     account: Annotated[
         str, typer.Option("--account", metavar="NAME", help="The user that a --system service runs as.")
     ] = "qw",
     only_print: Annotated[bool, typer.Option("--print", help="Print the unit and write nothing.")] = False,
 ) -> None:
-    """Write a systemd unit that runs this qw, and an empty settings file if there is none; start nothing.
+    """Write a systemd unit for this installation of qw, and an empty settings file if there is none. Starts nothing.
 
     Running it again replaces the unit; settings and drop-ins (systemctl edit) stay.
     """
@@ -48,7 +50,7 @@ def install(
     from qw.daemon.systemd_unit import Scope
 
     if system == user:
-        raise Invalid("say which service: --system (needs root) or --user")
+        raise Invalid("give --system (needs root) or --user")
     scope = Scope.SYSTEM if system else Scope.USER
     settings = Path("/etc/qw.env") if system else _configured() / "qw" / "qw.env"
     program = systemd_unit.program()

@@ -57,14 +57,14 @@ def list_tasks(
     run: Run = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of rows.")] = 50,
     before: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only tasks older than this one (next page).")
+        str | None, typer.Option(metavar="ID", help="Only tasks older than this one, for the next page.")
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Sort the rows by this column; -COLUMN: the largest first."),
+        typer.Option(metavar="COLUMN", help="Sort by this column; -COLUMN sorts in descending order."),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="COLUMN,...", help="Columns to show, in this order; all: every one.")
+        str | None, typer.Option(metavar="COLUMN,...", help="Columns to show, in this order, or all.")
     ] = None,
     watch: Watch = False,
     output: Output = OutputFormat.TABLE,
@@ -276,7 +276,7 @@ def remove(
 ) -> None:
     """Delete finished tasks with their logs and attempts. Cannot be undone.
 
-    Without it, they are deleted after QW_RETENTION_COMPLETED or QW_RETENTION_FAILED.
+    Daemons delete finished tasks anyway after QW_RETENTION_COMPLETED or QW_RETENTION_FAILED.
     """
     _change(
         BulkAction(
@@ -306,7 +306,7 @@ def forget(
         list[str] | None,
         typer.Option(
             metavar="payload.KEY=TEXT",
-            help="Tasks with this value in their payload, and runs with it in their input. Several must all match.",
+            help="Tasks with this value in the payload, and runs with it in the input. Repeatable; all must match.",
         ),
     ] = None,
     yes: Yes = False,
@@ -321,7 +321,7 @@ def forget(
     from qw.core.errors import Invalid
 
     if bool(ids) == bool(match):
-        raise Invalid("give ids, or --match payload.KEY=TEXT: one of both")
+        raise Invalid("give either ids or --match payload.KEY=TEXT")
     places = [_place(text) for text in match or []]
     _change(
         BulkAction(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qw.client import Client, Task
     from qw.core.task.payload import JsonObject
 
-_Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Move it to this queue.", autocompletion=queue_names)]
+_Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Move to this queue.", autocompletion=queue_names)]
 _Priority = Annotated[
     int | None, typer.Option("--priority", "-p", min=0, max=9, help="Priority, 0 to 9; lower numbers run first.")
 ]
@@ -45,12 +45,13 @@ def edit(
     queue: _Queue = None,
     priority: _Priority = None,
     delay: Annotated[
-        str | None, typer.Option("--in", metavar="DURATION", help="Run it this long from now: 30s, 10m, 2h.")
+        str | None, typer.Option("--in", metavar="DURATION", help="Run after this delay from now: 30s, 10m, 2h.")
     ] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Run it at this time, or now.")] = None,
-    payload: Annotated[
-        str | None, typer.Option(metavar="JSON|@FILE|-", help="Payload: a JSON object, in place of the old one.")
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Run at this time (local unless it has an offset), or now."),
     ] = None,
+    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="New payload: a JSON object.")] = None,
 ) -> None:
     """Change a waiting task: its queue, priority, time or payload. Without options, in your editor."""
     from qw.cli.options.values import delay as delay_of
@@ -82,7 +83,10 @@ def move(
         list[str], typer.Argument(metavar="ID...", help="Task ids or unique prefixes.", autocompletion=task_ids)
     ],
     front: Annotated[
-        bool, typer.Option("--front", help="Before all other tasks of their queue and priority, without their delay.")
+        bool,
+        typer.Option(
+            "--front", help="Move before all other tasks of their queue and priority, and remove their delay."
+        ),
     ] = False,
     queue: _Queue = None,
 ) -> None:
@@ -90,7 +94,7 @@ def move(
     from qw.cli.session import with_client
 
     if not front and queue is None:
-        raise Invalid("say where to: --front, --queue NAME, or both")
+        raise Invalid("no target given: use --front, --queue NAME, or both")
     moved = with_client(lambda client: _move(client, ids, front, queue))
     say(f"{counted(moved, 'task')} moved")
 
@@ -136,7 +140,7 @@ def _edited(task: Task) -> JsonObject:
     except yaml.YAMLError as error:
         raise Invalid(f"{path}: {str(error).splitlines()[0]}; nothing was changed") from None
     if not isinstance(value, dict) or set(value) - set(_KEYS):
-        raise Invalid(f"{path}: needs {', '.join(_KEYS)} and nothing else; nothing was changed")
+        raise Invalid(f"{path}: only the keys {', '.join(_KEYS)} are allowed; nothing was changed")
     changed: dict[str, Any] = {key: value[key] for key in value if value[key] != before[key]}
     if "at" in changed:
         start_text = changed.pop("at")

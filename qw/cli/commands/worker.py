@@ -40,7 +40,7 @@ def list_workers(output: Output = OutputFormat.TABLE, quiet: Quiet = False) -> N
 
 @app.command("show", cls=needs(Right.READ), epilog="Example: qw worker list --quiet")
 def show(
-    id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)],
+    id: Annotated[int, typer.Argument(metavar="WORKER", min=1, help="Worker id.", autocompletion=worker_ids)],
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show a worker and the tasks it is running."""
@@ -121,7 +121,9 @@ def slots(
 
 
 @app.command("drain", cls=needs(Right.OPERATE), epilog="Example: qw worker list --quiet | xargs -r -n1 qw worker drain")
-def drain(id: Annotated[int, typer.Argument(metavar="WORKER", min=1, autocompletion=worker_ids)]) -> None:
+def drain(
+    id: Annotated[int, typer.Argument(metavar="WORKER", min=1, help="Worker id.", autocompletion=worker_ids)],
+) -> None:
     """Ask a worker to finish its running tasks and stop, like SIGTERM. Its supervisor may restart it."""
     from qw.cli.session import with_client
 

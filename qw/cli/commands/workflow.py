@@ -53,7 +53,7 @@ def runs(
         str | None, typer.Option("--workflow", help="Only runs of this workflow.", autocompletion=workflow_names)
     ] = None,
     status: Annotated[
-        str | None, typer.Option("--status", "-s", help="Only with this status.", autocompletion=run_statuses)
+        str | None, typer.Option("--status", "-s", help="Only runs with this status.", autocompletion=run_statuses)
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of rows.")] = 50,
     output: Output = OutputFormat.TABLE,
@@ -87,7 +87,7 @@ def start(
     id: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="UUID", help="Run id (UUIDv7). Repeating the command with it starts no second run."
+            "--id", metavar="UUID", help="Run id (UUIDv7). Repeating the command with the same id starts no second run."
         ),
     ] = None,
     wait: Annotated[
@@ -169,7 +169,9 @@ def validate(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="Definition files. Default: workflows.yaml.")
     ] = None,
-    more: Annotated[list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="The same.")] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="Same as the argument FILE.")
+    ] = None,
 ) -> None:
     """Check definition files and report every fault as file:line:column. Needs no database."""
     from qw.definitions import load
@@ -206,7 +208,7 @@ def import_file(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a new file instead of stdout.")
     ] = None,
 ) -> None:
-    """Convert a file of another tool to a definition file, with a comment at everything that could not be converted."""
+    """Convert a file of another tool to a definition file, with a comment at each part that could not be converted."""
     from qw.core.errors import guess
     from qw.definitions import loads
     from qw.definitions.imports import TOOLS, convert

@@ -114,7 +114,7 @@ def plan(
 def run_tests(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Definition file.")] = Path("workflows.yaml"),
 ) -> None:
-    """Run the tests: of a definition file. Nothing else is run; needs no database. Exit 1 if one fails."""
+    """Run the tests in a definition file. Runs no tasks and needs no database. Exit 1 if a test fails."""
     from qw.definitions import load
 
     definitions, failed = load(file), 0
@@ -260,11 +260,11 @@ def retry(
 
 def compensation_done(
     id: Annotated[str, _RUN],
-    step: Annotated[str, typer.Argument(metavar="STEP", help="The step that was undone by hand.")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step that was undone manually.")],
     comment: Annotated[str, _COMMENT] = "",
     by: Annotated[str | None, _BY] = None,
 ) -> None:
-    """Mark a failed compensation as done, after the step was undone by hand."""
+    """Mark a failed compensation as done, after the step was undone manually."""
     from qw.cli.session import with_client
 
     run_id, who = _resolved(id), by or myself()

@@ -17,7 +17,9 @@ Delay = Annotated[
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME", help="Earliest start time: 18:00, 'tomorrow 9am', 2026-11-24T18:00Z."),
+    typer.Option(
+        "--at", metavar="TIME", help="Earliest start time: 18:00 or 'tomorrow 9am' (local time), 2026-11-24T18:00Z."
+    ),
 ]
 Key = Annotated[str | None, typer.Option("--key", help="Unique key: at most one unfinished task may hold it.")]
 MaxRetries = Annotated[

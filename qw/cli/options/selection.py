@@ -37,13 +37,18 @@ Type = Annotated[str | None, typer.Option("--type", "-t", help="Only tasks of th
 State = Annotated[
     str | None,
     typer.Option(
-        "--status", "-s", metavar="STATUS,...", help="Only with one of these statuses.", autocompletion=statuses
+        "--status", "-s", metavar="STATUS,...", help="Only tasks with one of these statuses.", autocompletion=statuses
     ),
 ]
 Since = Annotated[
-    str | None, typer.Option(metavar="TIME|AGE", help="Only created since: 2h, yesterday, 18:00, 2026-11-24T18:00Z.")
+    str | None,
+    typer.Option(
+        metavar="TIME|AGE", help="Only tasks created since this time: 2h (ago), yesterday, 18:00, 2026-11-24."
+    ),
 ]
-Until = Annotated[str | None, typer.Option(metavar="TIME|AGE", help="Only created before: as --since.")]
+Until = Annotated[
+    str | None, typer.Option(metavar="TIME|AGE", help="Only tasks created before this time; formats as for --since.")
+]
 Error = Annotated[str | None, typer.Option(metavar="TEXT", help="Only tasks whose error contains this text.")]
 Run = Annotated[
     str | None,
@@ -270,7 +275,7 @@ async def unknown(client: Client, filters: Filters) -> str:
 
     queues = [stats.queue for stats in await client.queues.stats()]
     if filters.queue and filters.queue not in queues:
-        return f"there is no queue {filters.queue!r}: it never had a task{guess(filters.queue, queues)}"
+        return f"there is no queue {filters.queue!r}: it has never had a task{guess(filters.queue, queues)}"
     types = await client.tasks.types()
     if filters.type and filters.type not in types:
         return f"there is no task type {filters.type!r}{guess(filters.type, types)}"

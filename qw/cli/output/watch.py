@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds, until ^C.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Refresh the list every 2 seconds until ^C.")]
 
 _EVERY = 2.0  # seconds
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"

@@ -236,7 +236,7 @@ def select(patterns: Iterable[str], *, path: str = "events") -> frozenset[str]:
     for pattern in patterns:
         matching = {type for type in TYPES if fnmatchcase(type, pattern)}
         if not matching:
-            faults.append(Fault(path=path, message=f"{pattern[:60]!r} names no event{guess(pattern, TYPES)}"))
+            faults.append(Fault(path=path, message=f"{pattern[:60]!r} matches no event{guess(pattern, TYPES)}"))
         chosen |= matching
     if faults:
         raise Invalid(*faults)

@@ -62,4 +62,4 @@ def _key(secret: str) -> bytes:
     try:
         return b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:
-        raise Invalid(f"the secret of a webhook that begins with {SECRET_PREFIX} must go on in base64") from None
+        raise Invalid(f"a webhook secret that begins with {SECRET_PREFIX} must continue in base64") from None

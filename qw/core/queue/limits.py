@@ -80,7 +80,7 @@ def parse_rate(value: object) -> Rate:
     except Invalid:
         raise Invalid(f"{str(value)[:60]!r} is not a rate such as 100/m, 5/s or 10/30s") from None
     if not 1 <= count <= _MOST or not timedelta() < period <= _LONGEST_PERIOD:
-        raise Invalid(f"{str(value)[:60]!r}: a rate is from 1 to {_MOST:,} in at most a year")
+        raise Invalid(f"{str(value)[:60]!r}: a rate must be 1 to {_MOST:,} per period of at most a year")
     return Rate(count=count, period=period)
 
 
@@ -129,7 +129,9 @@ def together_faults(limits: Limits, path: str) -> list[Fault]:
         message = "is missing: what is limited per key needs a path such as payload.customerId"
         return [Fault(path=below(path, "key"), message=message)]
     if limits.key is not None and not by_key:
-        return [Fault(path=below(path, "key"), message="limits nothing by itself: say how many per key")]
+        return [
+            Fault(path=below(path, "key"), message="has no effect without a limit per key: add per_key or per_key_rate")
+        ]
     if limits == Limits():
-        return [Fault(path=path, message="limits nothing: say how many at once, at what rate, or how many per key")]
+        return [Fault(path=path, message="sets no limit: give concurrency, rate, or key with per_key or per_key_rate")]
     return []

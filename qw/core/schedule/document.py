@@ -150,7 +150,7 @@ def _when(
         faults.append(Fault(path=keys[1] if keys else "", message=message))
         return {"at": _LONG_AGO}
     if said["seconds"] and keys != ["cron"]:
-        faults.append(Fault(path="seconds", message=f"is allowed with {called('cron')} only"))
+        faults.append(Fault(path="seconds", message=f"is allowed only with {called('cron')}"))
     match keys:
         case ["cron"]:
             return _cron(said["cron"] or "", said["seconds"], faults)
@@ -174,7 +174,8 @@ def _never(schedule: Schedule) -> Iterator[Fault]:
     start, end = schedule.start, schedule.end
     if end is not None and next(ticks_of(schedule, start or _LONG_AGO, start or _LONG_AGO), None) is None:
         yield Fault(
-            path="end", message=f"it never fires: no tick comes{' after its start and' if start else ''} before its end"
+            path="end",
+            message=f"it never fires: it has no tick{' after its start and' if start else ''} before its end",
         )
     elif schedule.at is not None and start is not None and start > schedule.at:
         yield Fault(path="start", message="it never fires: its time comes before its start")
@@ -193,7 +194,7 @@ def _target(said: Mapping[str, Any], document: JsonObject, faults: list[Fault], 
     for key in _RUN if keys != ["run"] else ():
         if key in document:
             advice = "; other values go under with:" if key == "env" else ""
-            faults.append(Fault(path=key, message=f"is allowed with run: only{advice}"))
+            faults.append(Fault(path=key, message=f"is allowed only with run:{advice}"))
     if keys == ["workflow"]:
         return _workflow(said, document, faults, called)
     payload = _program(said, document, faults) if keys == ["run"] else said["with"]
@@ -208,7 +209,7 @@ def _workflow(
     for key in _TASK:
         if key in document:
             message = (
-                f"is allowed with {called('type')} or {called('run')} only; the steps of a workflow have their own"
+                f"is allowed only with {called('type')} or {called('run')}; the steps of a workflow have their own"
             )
             faults.append(Fault(path=key, message=message))
     faults += [fault for fault, _ in zip(storable_faults(said["with"], "with"), range(10), strict=False)]

@@ -37,7 +37,7 @@ class Concurrency:
 def _key(value: Json, path: str, faults: list[Fault]) -> Template:
     key = template(value, path, faults)
     if key.names() or key.is_of_item:
-        faults.append(Fault(path=path, message="is known before any step: it may use input only"))
+        faults.append(Fault(path=path, message="is evaluated before any step runs, so it can use only input"))
     return key
 
 

@@ -95,7 +95,7 @@ def parse_items(
             faults.append(Fault(path=below(path, "matrix"), message="give foreach: or matrix:, not both"))
         for key in ("max_parallel", "fail_fast"):
             if not keys and key in document:
-                faults.append(Fault(path=below(path, key), message="is allowed with foreach: or matrix: only"))
+                faults.append(Fault(path=below(path, key), message="is allowed only with foreach: or matrix:"))
         return None
     (key,) = keys
     source = document[key]

@@ -45,13 +45,13 @@ def to_redo(
     """
     known = {state.step_id: state for state in states}
     if not status.is_final:
-        raise Conflict(f"the run is {status}; only one that is over can be retried")
+        raise Conflict(f"the run is {status}; only a finished run can be retried")
     if step is not None and step in compensations(workflow, known):
         failed_compensation(workflow, known, step)
         return Redo(steps={step}, whole={step}, is_back=True)
     _check_step(workflow, known, step)
     if step is None and status is RunStatus.COMPLETED:
-        raise Conflict("the run is completed: nothing in it failed; name a step to begin from (--step)")
+        raise Conflict("the run completed and no step failed; to repeat a step, name it with --step")
     undone = {*undone, *_undone_by_hand(workflow, known)}
     again: set[str] = set()
     whole: set[str] = set()
@@ -65,7 +65,7 @@ def to_redo(
             whole.add(declared.id)
         elif declared.kind is StepKind.WORKFLOW and declared.compensate is None and _is_half_undone(declared.id, known):
             raise Conflict(
-                f"what step {declared.id} started is half undone: "
+                f"the run that step {declared.id} started is only partly undone: "
                 f"retry {compensation_id(declared.id)} first, or mark it as done"
             )
     late = {id_ for id_ in known if id_ not in {declared.id for declared in workflow.steps}}

@@ -219,7 +219,7 @@ def parse_step(document: Json, path: str, faults: list[Fault], *, late: str = ""
     work = _NO_WORK if kind_ is StepKind.SWITCH else work_of(document, said["with"], path, faults)
     check_parameters(kind_, said["with"], below(path, "with"), faults)
     if said["run_if"] and not said["needs"]:
-        faults.append(Fault(path=below(path, "run_if"), message="is allowed with needs: only; this step needs none"))
+        faults.append(Fault(path=below(path, "run_if"), message="is allowed only with needs:; this step needs none"))
     policy = _policy(document, said, kind_, work.type, path, faults)
     items = None
     if kind_ in _REPEATABLE and not late:
@@ -251,7 +251,7 @@ def _only_switch(document: JsonObject, path: str, faults: list[Fault], *, late: 
     """Return the document of a step with ``switch:``, without keys for work. Adds to *faults*."""
     work = [key for key in WORK_FIELDS if key in document]
     if late:
-        faults.append(Fault(path=below(path, "switch"), message=f"is allowed with steps: only; under {late} use if:"))
+        faults.append(Fault(path=below(path, "switch"), message=f"is allowed only with steps:; under {late} use if:"))
     if "switch" not in document:
         faults.append(Fault(path=below(path, "type"), message="give switch: (a list of cases) instead of type: switch"))
     elif work:
@@ -269,7 +269,7 @@ def _policy(
         return {"timeout": said["timeout"]}
     for key in ("repeat", "foreach", "matrix"):
         if document.get(key) is not None:
-            message = f"retry: and {key}: do not go together here: put the step with retry: into a workflow of its own"
+            message = f"retry: and {key}: cannot be combined here: put the step with retry: into a workflow of its own"
             faults.append(Fault(path=below(path, "retry"), message=message))
     policy = read_policy(said, type_, path, faults)
     return {**policy, "max_retries": policy["max_retries"] or Policy.max_retries}
@@ -281,7 +281,7 @@ def _check_item(step: Step, path: str, faults: list[Fault]) -> None:
     elsewhere += [step.compensate.payload.is_of_item] if step.compensate else []
     elsewhere += [step.items.source.is_of_item] if step.items else [step.work.payload.is_of_item]
     if any(elsewhere):
-        message = "item and index have a value under with: and env: of a step with foreach: only"
+        message = "item and index can be used only under with: and env: of a step with foreach:"
         faults.append(Fault(path=path, message=message))
 
 
@@ -294,12 +294,12 @@ def _check_round(step: Step, path: str, faults: list[Fault]) -> None:
     elsewhere += [] if is_rendered_anew else [step.work.payload.is_of_round]
     if any(elsewhere):
         message = (
-            "result and round have a value in until: and while: of repeat:, and under with: of a step of type workflow "
-            "that is repeated; the result of another step is steps.ID.result"
+            "result and round can be used only in until: and while: of repeat:, and under with: of a step of type "
+            "workflow that is repeated; the result of another step is steps.ID.result"
         )
         faults.append(Fault(path=path, message=message))
     if step.repeat and step.items:
-        message = "repeat: and foreach: do not go together: repeat a workflow (type: workflow) that has the foreach"
+        message = "repeat: and foreach: cannot be combined: repeat a workflow (type: workflow) that has the foreach"
         faults.append(Fault(path=below(path, "repeat"), message=message))
     if step.repeat and step.repeat.condition.expression.is_of_item:
-        faults.append(Fault(path=below(path, "repeat"), message="item and index have no value in repeat:"))
+        faults.append(Fault(path=below(path, "repeat"), message="item and index cannot be used in repeat:"))

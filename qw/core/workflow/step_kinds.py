@@ -58,7 +58,7 @@ def check_parameters(of: StepKind, payload: JsonObject, path: str, faults: list[
         return
     PARAMETERS[of].read(payload, path, faults)
     if of is StepKind.SLEEP and len(payload.keys() & {"for", "until"}) != 1:
-        faults.append(Fault(path=path, message="a sleep needs for: (a duration) or until: (a time), one of them"))
+        faults.append(Fault(path=path, message="a sleep needs either for: (a duration) or until: (a time)"))
     elif of is StepKind.WORKFLOW:
         _check_child(payload, path, faults)
     if not has_expression(payload):

@@ -59,7 +59,7 @@ def work_of(document: JsonObject, given: JsonObject, path: str, faults: list[Fau
         faults.append(Fault(path=below(path, "type"), message=f"must be the name of a type, not {kind(type_)}"))
     for key in SHELL_FIELDS:
         if key in document:
-            faults.append(Fault(path=below(path, key), message=f"is allowed with run: only{_INSTEAD.get(key, '')}"))
+            faults.append(Fault(path=below(path, key), message=f"is allowed only with run:{_INSTEAD.get(key, '')}"))
     is_program = type_ == COMMAND and not given.keys().isdisjoint(("run", "argv"))
     if is_program:
         faults += pasted_faults(given.get("run"), below(path, "with.run"))

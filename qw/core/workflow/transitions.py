@@ -38,7 +38,7 @@ def chain(task: Json, transitions: Mapping[str, Json], faults: list[Fault]) -> l
     seen: list[str] = []
     while (type_ := _type(task, path, faults)) is not None:
         if type_ in seen:
-            faults.append(Fault(path=path, message=f"the transitions never end: {' → '.join([*seen, type_])}"))
+            faults.append(Fault(path=path, message=f"the transitions form a cycle: {' → '.join([*seen, type_])}"))
             return []
         seen.append(type_)
         steps.append((path, _step(type_, task, steps)))

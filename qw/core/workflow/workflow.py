@@ -174,7 +174,7 @@ def parse_workflow(name: str, document: Json, where: Callable[[str], str] = lamb
         return workflow
     placed = [Fault(path=where(fault.path), message=fault.message) for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
-        placed.append(Fault(path=where(""), message=f"and {len(faults) - _MAX_FAULTS:,} faults more"))
+        placed.append(Fault(path=where(""), message=f"and {len(faults) - _MAX_FAULTS:,} more faults"))
     raise Invalid(*placed)
 
 
@@ -283,7 +283,9 @@ def _check_graph(placed: list[tuple[str, Step]], faults: list[Fault]) -> None:
                 faults.append(Fault(path=f"{path}.needs", message=message))
     if found := cycle(needs):
         path = next(path for path, step in placed if step.id == found[0])
-        faults.append(Fault(path=f"{path}.needs", message=f"the steps need each other: {' → '.join(found)}"))
+        faults.append(
+            Fault(path=f"{path}.needs", message=f"the steps depend on each other in a cycle: {' → '.join(found)}")
+        )
 
 
 def _check_names(
@@ -311,7 +313,7 @@ def _check_whole(
         _check_known(path, template.names(), steps, "a step", faults)
         _check_known(path, template.inputs(), inputs, "an input", faults)
         if template.is_of_item:
-            faults.append(Fault(path=path, message="item and index have a value in a step with foreach: only"))
+            faults.append(Fault(path=path, message="item and index can be used only in a step with foreach:"))
 
 
 def _check_known(path: str, names: set[str], known: Collection[str], what: str, faults: list[Fault]) -> None:

@@ -30,7 +30,7 @@ def convert(tool: str, text: str, name: str) -> str:
     for piece in _documents(text, _DOCUMENT[tool]) if tool in _DOCUMENT else [text]:
         source = read(piece, name)
         if not isinstance(source.value, dict):
-            raise Invalid(f"{name}: not a file of {TOOLS[tool]}: it holds no object")
+            raise Invalid(f"{name}: not a file of {TOOLS[tool]}: it contains no object")
         try:
             made = converter(source.value, _stem(name))
         except Invalid:

@@ -40,7 +40,7 @@ def convert(document: JsonObject, name: str) -> Draft:
     """Convert a Workflow, WorkflowTemplate or CronWorkflow. Raise Invalid if it is none."""
     spec: Any = document.get("spec")
     if not isinstance(spec, dict) or "argoproj.io" not in str(document.get("apiVersion", "")):
-        raise Invalid("not a workflow of Argo: it needs apiVersion: argoproj.io/… and spec:")
+        raise Invalid("not an Argo workflow: it needs apiVersion: argoproj.io/… and spec:")
     meta: Any = document.get("metadata") or {}
     named = str(meta.get("name") or meta.get("generateName") or name).strip("-")
     made = Draft()
@@ -254,7 +254,7 @@ class _ArgoScope:
         """Return the numbers as texts, as Argo does."""
         start, count, end = (self._number(sequence.get(key), notes) for key in ("start", "count", "end"))
         if sequence.get("format"):
-            notes.append(f"withSequence: format: {sequence['format']} was not carried over")
+            notes.append(f"withSequence: format: {sequence['format']} was not converted")
         first = start or "0"
         last = f"{first} + {count}" if count else f"{end or first} + 1"
         return f"map(range({first}, {last}), str(item))"

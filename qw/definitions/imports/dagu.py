@@ -26,7 +26,7 @@ _POLICY_KEYS = {"limit", "interval_sec", "max_interval_sec", "exit_code", "max_c
 def convert(document: JsonObject, name: str) -> Draft:
     """Convert a definition. Raise Invalid if it is none."""
     if not isinstance(document.get("steps"), list | dict):
-        raise Invalid("not a definition of Dagu: it has no steps:")
+        raise Invalid("not a Dagu definition: it has no steps:")
     return _DaguFile(document, workflow_name(str(document.get("name") or name))).draft()
 
 
@@ -295,7 +295,7 @@ class _DaguFile:
             case "jq":
                 return {"run": f"jq {shlex.quote(text)}", "stdin": str(step.get("script") or "")}
             case "" | "command" | "shell":
-                notes += [f"with: {str(config)[:100]} was not carried over"] if config else []
+                notes += [f"with: {str(config)[:100]} was not converted"] if config else []
             case _:
                 notes.append(f"executor {executor}: runs as a command here; {str(config)[:100]}")
         made: JsonObject = {}

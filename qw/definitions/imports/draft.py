@@ -65,7 +65,7 @@ class Draft:
             parse_schedule(workflow.name, {"cron": line, "workflow": workflow.name, **(more or {})})
         except Invalid as error:
             why = "; ".join(fault.message for fault in error.faults)
-            workflow.notes.append(f"schedule: {line} was not carried over: {why}")
+            workflow.notes.append(f"schedule: {line} was not converted: {why}")
             return
         key = workflow.name if not number else f"{workflow.name}-{number + 1}"
         self.schedules[key] = {"cron": line, "workflow": workflow.name, **(more or {})}
@@ -106,7 +106,7 @@ class Ids:
 
 def left_out(document: Iterable[str], known: Collection[str]) -> list[str]:
     """Return notes about keys that the converter does not know."""
-    return [f"{key}: was not carried over" for key in sorted(set(document) - {*known})]
+    return [f"{key}: was not converted" for key in sorted(set(document) - {*known})]
 
 
 def variable(name: str) -> str:

@@ -48,7 +48,7 @@ def convert(document: JsonObject, name: str) -> Draft:
     """Convert a workflow file. Raise Invalid if it is none."""
     jobs = document.get("jobs")
     if not isinstance(jobs, dict) or not jobs:
-        raise Invalid("not a workflow of GitHub Actions: it has no jobs:")
+        raise Invalid("not a GitHub Actions workflow: it has no jobs:")
     return _GithubFile(document, jobs, workflow_name(str(document.get("name") or name))).draft()
 
 
@@ -140,7 +140,7 @@ class _GithubFile:
             step["matrix"] = {key: self.nested(value, notes) for key, value in matrix.items()}
             given["matrix"] = "${{ item }}"
         elif matrix is not None and "${{" not in str(matrix):
-            notes.append(f"strategy.matrix: {matrix} was not carried over")
+            notes.append(f"strategy.matrix: {matrix} was not converted")
         elif matrix is not None:
             step["matrix"] = self.value(str(matrix), notes, self._job_context(notes))
             given["matrix"] = "${{ item }}"
@@ -312,7 +312,7 @@ class _Job:
                 is_open = is_open or "if" in noted.step or "continue_on_error" in noted.step
                 into.steps.append(Noted(step=_ordered(noted.step), notes=noted.notes))
         if not into.steps:
-            into.steps.append(Noted(step={"id": "nothing", "type": "noop"}, notes=["no step could be carried over"]))
+            into.steps.append(Noted(step={"id": "nothing", "type": "noop"}, notes=["no step could be converted"]))
         if outputs := job.get("outputs"):
             into.head["outputs"] = {name: self._value(str(value), notes) for name, value in outputs.items()}
         if not self.is_main and self.used:
@@ -337,7 +337,7 @@ class _Job:
             first, *rest = name.split(".")
             if first == "steps" and len(rest) >= 2:
                 if rest[0] not in self.carried:
-                    notes.append(f"{name}: step {rest[0]} was not carried over")
+                    notes.append(f"{name}: step {rest[0]} was not converted")
                     return "null"
                 step = f"steps.{self.ids.of(rest[0])}"
                 return f"{step}.status" if rest[1] in ("outcome", "conclusion") else member(f"{step}.result", *rest[1:])

@@ -71,7 +71,7 @@ class Post:
         self._outbox = options.directory.absolute() / "outbox"
         scheme = urlsplit(options.url).scheme if options.url is not None else ""
         if options.url is not None and scheme not in ("http", "https", "smtp", "smtps"):
-            raise Misconfigured(f"the e-mail URL begins with {scheme!r}; http, https, smtp and smtps can send")
+            raise Misconfigured(f"the e-mail URL has the scheme {scheme!r}; use http, https, smtp or smtps")
         self._server = parse_server(options.url) if options.url and scheme.startswith("smtp") else None
 
     async def send(self, mail: Mail, context: Context) -> JsonObject:
@@ -169,11 +169,11 @@ def parse_server(url: str) -> SmtpServer:
     except ValueError as error:
         raise Misconfigured(f"the e-mail URL cannot be read: {error}") from None
     if not host:
-        raise Misconfigured("the e-mail URL names no host; it looks like smtp://user:password@host:587")
+        raise Misconfigured("the e-mail URL has no host; use the form smtp://user:password@host:587")
     query = parse_qs(parts.query, keep_blank_values=True)
     wish = query.pop("starttls", ["auto"])[-1]
     if query or wish not in ("auto", "always", "never"):
-        raise Misconfigured("the e-mail URL has an unknown option; starttls=always and starttls=never are known")
+        raise Misconfigured("the e-mail URL has an unknown option; valid are starttls=always and starttls=never")
     tls = parts.scheme == "smtps"
     must = wish == "always" or (wish == "auto" and parts.password is not None)
     return SmtpServer(

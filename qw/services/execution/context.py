@@ -292,7 +292,7 @@ class Call:
         self._new = self._given or task.new(*args, **kwargs)
         for name in ("unique_key", "idempotency_key", "parent_id", "run_id"):
             if getattr(self._new, name) is not None:
-                raise Invalid(f"context.call: a called task has no {name}; its place in the handler is its key")
+                raise Invalid(f"context.call: a called task has no {name}; its position in the handler identifies it")
         check_new(self._new)
         self.branch: str | None = None
 

@@ -101,7 +101,7 @@ class Journal:
         elif known.place < flow.last:
             raise Conflict(
                 f"{kind} {key}{_place()} comes after {flow.name} now, and came before it in an earlier attempt;"
-                " keep the order of what was done, or give what is new a new name"
+                " keep the order of existing names, or use a new name for what is new"
             )
         else:
             place = known.place
@@ -122,8 +122,8 @@ class Journal:
         used, user, current = (inside, name), self._users.get((inside, name)), asyncio.current_task()
         if user is not None and user is not current and not user.done():
             raise Invalid(
-                f"step {name!r}{_place()} is used by two asyncio tasks at once, so which is which may change:"
-                " give each a name of its own, or run them in context.gather()"
+                f"step {name!r}{_place()} is used by two asyncio tasks at once, and their order may change"
+                " between attempts: give each its own name, or run them in context.gather()"
             )
         self._uses[used] += 1
         self._users[used] = current

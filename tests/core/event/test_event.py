@@ -126,7 +126,7 @@ def test_topics_have_no_empty_word(about: str | None, expected: str) -> None:
 def test_patterns_select_types() -> None:
     assert select(["task.*"]) == {type for type in TYPES if type.startswith("task.")}
     assert select(["worker.up", "queue.*"]) == {"worker.up", "queue.paused", "queue.resumed"}
-    with pytest.raises(Invalid, match=r"'task.complete' names no event; did you mean 'task.completed'"):
+    with pytest.raises(Invalid, match=r"'task.complete' matches no event; did you mean 'task.completed'"):
         select(["task.complete"])
 
 

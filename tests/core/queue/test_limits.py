@@ -51,9 +51,12 @@ def test_limits_are_read_and_written_the_same() -> None:
 @pytest.mark.parametrize(
     ("document", "fault"),
     [
-        ({}, "queues.q: limits nothing: say how many at once, at what rate, or how many per key"),
+        ({}, "queues.q: sets no limit: give concurrency, rate, or key with per_key or per_key_rate"),
         ({"per_key": 2}, "queues.q.key: is missing: what is limited per key needs a path such as payload.customerId"),
-        ({"key": "payload.a", "rate": "1/s"}, "queues.q.key: limits nothing by itself: say how many per key"),
+        (
+            {"key": "payload.a", "rate": "1/s"},
+            "queues.q.key: has no effect without a limit per key: add per_key or per_key_rate",
+        ),
         ({"concurrency": 0}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not 0"),
         ({"concurrency": True}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not a boolean"),
         ({"concurrency": 1.5}, "queues.q.concurrency: must be an integer from 1 to 1,000,000, not 1.5"),

@@ -128,7 +128,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
         ({"cron": "@daily"}, ["needs one of type:, run: (a shell command) and workflow:, not none"]),
         ({"every": "0s", "type": "noop"}, ["every: must be at least 1s"]),
         ({"cron": "@every soon", "type": "noop"}, ["cron: 'soon' is not a duration such as 30s, 5m, 2h or 1d"]),
-        ({"every": "5m", "seconds": True, "type": "noop"}, ["seconds: is allowed with cron: only"]),
+        ({"every": "5m", "seconds": True, "type": "noop"}, ["seconds: is allowed only with cron:"]),
         (
             {"every": "5m", "type": "no op"},
             ["type: 'no op' is not a name: letters, digits and _ . : / - (at most 128, not starting with a sign)"],
@@ -140,7 +140,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
         ),
         (
             {"every": "5m", "workflow": "w", "queue": "q"},
-            ["queue: is allowed with type: or run: only; the steps of a workflow have their own"],
+            ["queue: is allowed only with type: or run:; the steps of a workflow have their own"],
         ),
         (
             {"every": "5m", "type": "noop", "misfire": "onec"},
@@ -155,7 +155,7 @@ def test_the_year_2038_is_a_year_like_others() -> None:
         ({"every": "5m", "type": "noop", "paused": "yes"}, ["paused: must be true or false, not a string"]),
         (
             {"cron": "0 0 1 1 *", "type": "noop", "start": "2026-02-01T00:00:00Z", "end": "2026-12-01T00:00:00Z"},
-            ["end: it never fires: no tick comes after its start and before its end"],
+            ["end: it never fires: it has no tick after its start and before its end"],
         ),
         (
             {"at": "2026-01-01T00:00:00Z", "type": "noop", "start": "2026-02-01T00:00:00Z"},

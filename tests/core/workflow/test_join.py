@@ -40,7 +40,7 @@ def test_a_join_waits_starts_or_is_skipped(needs: list[Need], expected: str) -> 
 @pytest.mark.parametrize("rule", RunIf)
 def test_a_step_without_needs_starts(rule: RunIf) -> None:
     assert join(RunIf.ALL_COMPLETED, []) is Join.START
-    with pytest.raises(Invalid, match="run_if: is allowed with needs: only"):
+    with pytest.raises(Invalid, match="run_if: is allowed only with needs:"):
         read(step("a", run_if=rule.value))
 
 

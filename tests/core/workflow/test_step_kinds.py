@@ -67,14 +67,14 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         (step(foreach="input.x"), "steps[0].foreach", "an expression in ${{ }}"),
         (step(foreach=3), "steps[0].foreach", "must be a list or an expression, not a number"),
         (step(matrix=[1]), "steps[0].matrix", "must be an object of lists, or an expression"),
-        (step(max_parallel=3), "steps[0].max_parallel", "is allowed with foreach: or matrix: only"),
-        (step(fail_fast=False), "steps[0].fail_fast", "is allowed with foreach: or matrix: only"),
+        (step(max_parallel=3), "steps[0].max_parallel", "is allowed only with foreach: or matrix:"),
+        (step(fail_fast=False), "steps[0].fail_fast", "is allowed only with foreach: or matrix:"),
         (step(foreach=[], max_parallel=0), "steps[0].max_parallel", "must be an integer from 1 to 10,000"),
-        (step(foreach=["${{ item }}"]), "steps[0]", "item and index have a value under with:"),
-        (step(**{"with": {"x": "${{ item }}"}}), "steps[0]", "item and index have a value under with:"),
-        (step(foreach=[1], **{"if": "index > 0"}), "steps[0]", "item and index have a value under with:"),
+        (step(foreach=["${{ item }}"]), "steps[0]", "item and index can be used only under with:"),
+        (step(**{"with": {"x": "${{ item }}"}}), "steps[0]", "item and index can be used only under with:"),
+        (step(foreach=[1], **{"if": "index > 0"}), "steps[0]", "item and index can be used only under with:"),
         (step(continue_on_error="yes"), "steps[0].continue_on_error", "must be true or false, or a list of kinds"),
-        (step(type="sleep"), "steps[0].with", "a sleep needs for:"),
+        (step(type="sleep"), "steps[0].with", "a sleep needs either for:"),
         (step(type="sleep", **{"with": {"for": "x"}}), "steps[0].with.for", "is not a duration"),
         (step(type="sleep", **{"with": {"until": "2026-01-01"}}), "steps[0].with.until", "is not a time with its zone"),
         (step(type="sleep", retry={}, **{"with": {"for": 1}}), "steps[0].retry", "not a key of a step of type sleep"),
@@ -88,7 +88,7 @@ def test_a_workflow_carries_its_limits_and_what_comes_last() -> None:
         ({**step(), "timeout": 0}, "timeout", "must be greater than 0"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"limit": 0}}, "concurrency.limit", "must be an integer from 1"),  # type: ignore[dict-item]
         ({**step(), "concurrency": {"on_limit": "skp"}}, "concurrency.on_limit", "did you mean 'skip'?"),  # type: ignore[dict-item]
-        ({**step(), "concurrency": {"key": "${{ steps.a.result }}"}}, "concurrency.key", "it may use input only"),  # type: ignore[dict-item]
+        ({**step(), "concurrency": {"key": "${{ steps.a.result }}"}}, "concurrency.key", "it can use only input"),  # type: ignore[dict-item]
         ({**step(), "outputs": {"x": "${{ steps.b.result }}"}}, "outputs", "takes 'b', which is not a step"),  # type: ignore[dict-item]
         ({**step(), "finally": [{"id": "a", "type": "noop"}]}, "steps[0]", "2 steps have the id 'a'"),  # type: ignore[dict-item]
         ({**step(), "finally": [{"id": "z", "type": "noop", "needs": "a"}]}, "finally[0].needs", "not a key of"),  # type: ignore[dict-item]

@@ -153,12 +153,12 @@ def test_a_wrong_switch_is_told_with_its_place(one: Any, path: str, message: str
 
 
 def test_a_switch_that_chooses_what_it_needs_is_a_cycle() -> None:
-    with pytest.raises(Invalid, match="the steps need each other: a → route → a"):
+    with pytest.raises(Invalid, match="the steps depend on each other in a cycle: a → route → a"):
         read(step("a"), switch({"else": "a"}, needs="a"))
 
 
 def test_there_is_no_switch_among_the_last_steps() -> None:
-    with pytest.raises(Invalid, match=r"finally\[0\].switch: is allowed with steps: only; under finally use if:"):
+    with pytest.raises(Invalid, match=r"finally\[0\].switch: is allowed only with steps:; under finally use if:"):
         parse_workflow("w", {"steps": [step("a")], "finally": [switch({"else": "a"})]})
 
 

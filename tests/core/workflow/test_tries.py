@@ -87,7 +87,7 @@ def test_a_cancel_between_two_tries_ends_the_step_with_its_last_error() -> None:
 def test_retry_of_a_workflow_goes_with_nothing_that_starts_several(key: str) -> None:
     value = {"foreach": [1], "matrix": {"a": [1]}, "repeat": {"until": "round == 2"}}[key]
 
-    with pytest.raises(Invalid, match=f"retry: and {key}: do not go together"):
+    with pytest.raises(Invalid, match=f"retry: and {key}: cannot be combined"):
         child(**{key: value})
 
 
