@@ -127,7 +127,7 @@ def test_the_verbs_do_what_they_say(qw: Shell, queue: Queue) -> None:
     ticks = qw.json("schedule", "next", "s", "--count", "400")
     assert len(ticks) == 400
     assert {tick["zone"] for tick in ticks} == {"CET", "CEST"}
-    assert [tick["local"] for tick in ticks if tick["note"].startswith("its time does not exist")] == [
+    assert [tick["local"] for tick in ticks if tick["note"].startswith("this local time does not exist")] == [
         "2027-03-28T03:00:00+02:00"
     ]
     assert "forward 60 m" in qw("schedule", "next", "s", "--count", "200")

@@ -289,7 +289,7 @@ def test_a_queue_is_limited_and_set_free(server_with_daemon: Live) -> None:
         ({"perKeyRate": "fast", "key": "payload.a"}, "perKeyRate: 'fast' is not a rate"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurency": 1}, "concurency should not exist"),
-        ({}, "limits nothing"),
+        ({}, "sets no limit"),
         ([], "body"),
     ],
 )

@@ -178,20 +178,20 @@ def _misfit(fields: list[str], seconds: bool) -> str:
     if not fields:
         return f"is empty; it needs {needed}"
     if match := _ZONE.match(fields[0]):
-        return f"{fields[0][:60]!r} does not go into the expression: use timezone: {match[1] or 'UTC'} (--timezone)"
+        return f"{fields[0][:60]!r} cannot be part of the expression: use timezone: {match[1] or 'UTC'} (--timezone)"
     if loose := next((text for text in fields if text.endswith(",") or text.startswith(",")), None):
-        return f"a list has no spaces: see {loose[:30]!r} among {len(fields)} fields"
+        return f"a list cannot contain spaces: see {loose[:30]!r} in {len(fields)} fields"
     if len(fields) in (6, 7) and (_YEAR.fullmatch(fields[-1]) or (len(fields) == 7 and fields[-1] in "*?")):
         begins = ", and begin with a second (seconds: true)" if len(fields) == 7 and not seconds else ""
         return (
-            f"{len(fields)} fields end with a year, which is not known here{begins}; for one time use at:, for a last "
+            f"{len(fields)} fields end with a year, which is not supported{begins}; for one time use at:, for a last "
             "one end:"
         )
     if len(fields) > 5 and (rest := fields[5 + seconds :]) and _WORD.match(rest[0]):
         times, command = " ".join(fields[: 5 + seconds]), " ".join(rest)
         return f"{rest[0][:60]!r} is not a time field; put a command after --: --cron {times!r} -- {command[:60]}"
     if len(fields) == 6:
-        return "six fields begin with a second; to allow that: seconds: true, on the command line --seconds"
+        return "six fields begin with a second; allow them with seconds: true (--seconds)"
     if len(fields) == 1:
         return f"1 field; it needs {needed}, in one pair of quotes: '0 3 * * *'"
     return f"{len(fields)} fields; it needs {needed}"
@@ -232,7 +232,7 @@ def _range(item: str, kind: _Kind, first: str, last: str | None, step: str | Non
     low = _number(first, kind)
     high = _number(last, kind) if last else _open_end(kind) if step else low
     if low > high:
-        raise ValueError(f"{item[:30]!r} goes backwards; write two ranges with a comma between them")
+        raise ValueError(f"{item[:30]!r} goes backwards; write two ranges separated by a comma")
     return str(low) if low == high else f"{low}-{high}/{int(step or 1)}"
 
 
@@ -262,6 +262,6 @@ def _unwalkable(cron: Cron) -> Iterator[str]:
     nth = [item for item in week if _NTH.fullmatch(item)]
     if nth and (len(nth) < len(week) or not cron.fields[3].startswith("*")):
         # croniter rejects it beside weekdays, and ignores days of the month beside it
-        yield f"day of week: {nth[0]!r} cannot be combined with other days, of week or month; make two schedules"
+        yield f"day of week: {nth[0]!r} cannot be combined with other days, of week or month; create two schedules"
     elif cron.after(_ANY_TIME) is None:
-        yield f"{cron.text!r} never fires: no such day comes in {MAX_YEARS} years"
+        yield f"{cron.text!r} never fires: no such day occurs within {MAX_YEARS} years"

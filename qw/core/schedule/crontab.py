@@ -91,7 +91,7 @@ def parse_crontab(
     for number, line in lines:
         reading.take(number, line)
     if "\r\n" in text:
-        reading.crontab.notes.append("lines end with CR LF; the CR is left out")
+        reading.crontab.notes.append("lines end with CR LF; the CR is ignored")
     return reading.crontab
 
 
@@ -195,7 +195,7 @@ class _Reading:
         if _NOT_FREE.match(name):
             raise ValueError(f"a task cannot set {name}")
         if name in _MAIL:
-            self._note(number, f"{name} is left out; what a command prints is the log of its task (qw logs)")
+            self._note(number, f"{name} is ignored; the output of a command is in the log of its task (qw logs)")
         elif name == "LOGNAME":
             self._note(number, f"LOGNAME is always the name of the user, as under cron: {self._account.name}")
         else:
@@ -204,7 +204,7 @@ class _Reading:
                 self._timezone = value
             elif name == "TZ":
                 self._note(
-                    number, f"TZ is for the commands; as under cron, times stay in {self._timezone} (change: CRON_TZ)"
+                    number, f"TZ applies only to commands, as under cron; times are in {self._timezone} (set CRON_TZ)"
                 )
             self._settings[name] = value
 
@@ -247,7 +247,7 @@ class _Reading:
             raise ValueError(f"{user[:60]!r} is not a user of this machine; in a system crontab the user comes first")
         if user != self._account.name:
             raise ValueError(
-                f"it runs as {user}, and the commands of a daemon run as its own user; import it as {user}, "
+                f"it runs as {user}, but a daemon runs commands as its own user; import it as {user}, "
                 f"for a daemon of {user}"
             )
         return command
@@ -257,7 +257,7 @@ class _Reading:
         word, rest = _first_word(command)
         if command.startswith("*") or (rest and _TIME.fullmatch(word)):
             raise ValueError(
-                f"{word[:60]!r} stands where the command begins: a crontab has five time fields, without seconds and "
+                f"{word[:60]!r} is where the command must begin: a crontab has five time fields, without seconds and "
                 "years (seconds: qw schedule add --seconds)"
             )
         account = self._accounts.get(word)
@@ -284,18 +284,20 @@ def _first_word(text: str) -> tuple[str, str]:
 def _check_expression(expression: str) -> None:
     """Reject syntax of other crons that Debian's cron lacks or reads differently; `parse_schedule` checks the rest."""
     if expression.startswith("-"):
-        raise ValueError("a - before the times (do not log it) is not of this cron; leave it out")
+        raise ValueError("a - before the times (do not log it) is not supported by Debian's cron; remove it")
     if expression.startswith("@"):
         return
     fields = expression.split()
     if "~" in expression:
-        raise ValueError("a ~ (a random time in a range) is not of this cron; use a fixed time, or --jitter")
+        raise ValueError(
+            "a ~ (a random time in a range) is not supported by Debian's cron; use a fixed time, or --jitter"
+        )
     if len(fields) < _FIELDS:
         raise ValueError("needs five time fields, or a word such as @daily, and a command")
     if alone := re.search(r"(?:^|[\s,])(\d+/\d+)", expression):
-        raise ValueError(f"a step goes with * or a range here: {alone[1]!r} has neither")
+        raise ValueError(f"a step needs * or a range: {alone[1]!r} has neither")
     if "#" in fields[4] or fields[4].upper().endswith("L") or "L" in fields[2].upper():
-        raise ValueError("L and # are not of this cron; add it with: qw schedule add --cron")
+        raise ValueError("L and # are not supported by Debian's cron; add it with: qw schedule add --cron")
 
 
 def _unescaped(command: str) -> tuple[str, str]:

@@ -107,9 +107,9 @@ def _note(timing: Timing, at: datetime) -> str:
         return ""
     local = at.astimezone(timing.zone)
     if not timing.cron.matches(zones.wall(at, timing.zone)):
-        return "its time does not exist: the first instant after the gap"
+        return "this local time does not exist: first instant after the gap"
     if local.fold:
-        return "the second time that clocks show this"
+        return "second occurrence of this local time"
     if local.replace(fold=1).utcoffset() != local.utcoffset():
-        return "clocks show this twice: the first time"
+        return "this local time occurs twice: first occurrence"
     return ""

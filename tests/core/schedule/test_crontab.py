@@ -80,7 +80,7 @@ def test_tz_is_for_commands_and_cron_tz_for_times_of_the_lines_below() -> None:
 
     assert [job.schedule.timezone for job in crontab.jobs] == ["Europe/Berlin", "America/New_York", "UTC"]
     assert {payload(crontab, n)["env"]["TZ"] for n in range(3)} == {"Asia/Tokyo"}
-    assert crontab.notes[0].startswith("line 1: TZ is for the commands")
+    assert crontab.notes[0].startswith("line 1: TZ applies only to commands")
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_a_line_that_cannot_be_carried_over_is_told_and_the_others_are_taken() -
         ("0 3 * * * 2026 backup", "five time fields, without seconds and years"),
         ("-*/5 * * * * x", "do not log it"),
         ("0~30 * * * * x", "a random time"),
-        ("0 0 L * * x", "not of this cron"),
-        ("0 0 * * mon#2 x", "not of this cron"),
-        ("0 0 * * 5L x", "not of this cron"),
+        ("0 0 L * * x", "not supported by Debian's cron"),
+        ("0 0 * * mon#2 x", "not supported by Debian's cron"),
+        ("0 0 * * 5L x", "not supported by Debian's cron"),
         ("0 0 * * sat-sun x", "goes backwards"),
         ("0 0 * * monday x", "day of week"),
-        ("5/10 * * * * x", "a step goes with"),
+        ("5/10 * * * * x", "a step needs"),
         ("0 0 30 2 * x", "never fires"),
     ],
 )

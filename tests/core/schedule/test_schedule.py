@@ -113,13 +113,13 @@ def test_a_tick_in_the_second_pass_of_an_hour_is_known_as_such() -> None:
 
     notes = [shown(when, tick).note for tick in islice(ticks(when, at("2026-10-24 23:30")), 3)]
 
-    assert notes == ["clocks show this twice: the first time", "the second time that clocks show this", ""]
+    assert notes == ["this local time occurs twice: first occurrence", "second occurrence of this local time", ""]
 
 
 def test_a_tick_that_was_moved_out_of_a_gap_says_so() -> None:
     when = ByCron(cron=parse_cron("30 2 * * *"), zone=ZoneInfo("Europe/Berlin"))
 
-    assert shown(when, at("2026-03-29 01:00")).note == "its time does not exist: the first instant after the gap"
+    assert shown(when, at("2026-03-29 01:00")).note == "this local time does not exist: first instant after the gap"
 
 
 @settings(deadline=None, max_examples=60)
