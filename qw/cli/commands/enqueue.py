@@ -65,7 +65,7 @@ def enqueue(
         bool, typer.Option("--stdin", help="Read many tasks from stdin, one JSON object per line.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+        bool, typer.Option("--wait", "-w", help="Wait until the task has finished; exit 1 if it failed.")
     ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the log of the task until it has finished.")

@@ -165,7 +165,7 @@ def next_ticks(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="Number of ticks to show.")] = 10,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Show the next ticks in local time and UTC, with the effect of clock changes."""
+    """Show the next ticks in the schedule's time zone and in UTC, with the effect of clock changes."""
     from qw.cli.output.schedule_views import show_ticks
     from qw.cli.session import with_client
 

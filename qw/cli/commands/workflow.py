@@ -91,7 +91,7 @@ def start(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+        bool, typer.Option("--wait", "-w", help="Wait until the run has finished; exit 1 if it failed.")
     ] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="With --wait: give up after this time, with exit code 124.")

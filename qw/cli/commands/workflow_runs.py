@@ -236,7 +236,7 @@ def retry(
     edit: Annotated[bool, typer.Option("--edit", help="Edit the definition first, for this run only.")] = False,
     by: Annotated[str | None, _BY] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait until it has finished; exit 1 if it failed.")
+        bool, typer.Option("--wait", "-w", help="Wait until the run has finished; exit 1 if it failed.")
     ] = False,
 ) -> None:
     """Restart a finished run. Completed steps that were not undone are kept."""
